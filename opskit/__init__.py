@@ -1,0 +1,77 @@
+"""Run a fleet from a notebook: condition-routed commands on all hosts at once, results in a DataFrame.
+
+The public names and nothing else. Each is loaded when it is first used, so that importing opskit costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from opskit.settings import configure as configure
+from opskit.settings import settings as settings
+
+if TYPE_CHECKING:
+    from opskit.errors import AuthenticationError as AuthenticationError
+    from opskit.errors import Cancelled as Cancelled
+    from opskit.errors import CommandError as CommandError
+    from opskit.errors import ConditionError as ConditionError
+    from opskit.errors import HostKeyError as HostKeyError
+    from opskit.errors import HostsBusy as HostsBusy
+    from opskit.errors import InventoryError as InventoryError
+    from opskit.errors import JournalError as JournalError
+    from opskit.errors import NoMatchingHosts as NoMatchingHosts
+    from opskit.errors import OpskitError as OpskitError
+    from opskit.errors import PlanChanged as PlanChanged
+    from opskit.errors import PlanError as PlanError
+    from opskit.errors import PromptRefused as PromptRefused
+    from opskit.errors import RollbackError as RollbackError
+    from opskit.errors import RollbackRequested as RollbackRequested
+    from opskit.errors import SettingsError as SettingsError
+    from opskit.errors import TemplateError as TemplateError
+    from opskit.errors import TimeoutExceeded as TimeoutExceeded
+    from opskit.errors import UnreachableError as UnreachableError
+    from opskit.fleet import Host as Host
+    from opskit.fleet import Inventory as Inventory
+    from opskit.fleet import load_inventory as load_inventory
+    from opskit.notebook import load_ipython_extension as load_ipython_extension
+    from opskit.notebook import unload_ipython_extension as unload_ipython_extension
+    from opskit.results import HostResult as HostResult
+    from opskit.results import Results as Results
+    from opskit.session import Parallel as Parallel
+    from opskit.session import arun as arun
+    from opskit.session import parallel as parallel
+    from opskit.session import run as run
+    from opskit.session import use as use
+    from opskit.work.plan import Plan as Plan
+    from opskit.work.plan import Step as Step
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "opskit.errors": (
+        "AuthenticationError Cancelled CommandError ConditionError HostKeyError HostsBusy InventoryError JournalError "
+        "NoMatchingHosts OpskitError PlanChanged PlanError PromptRefused RollbackError RollbackRequested SettingsError "
+        "TemplateError TimeoutExceeded UnreachableError"
+    ),
+    "opskit.fleet": "Host Inventory load_inventory",
+    "opskit.notebook": "load_ipython_extension unload_ipython_extension",
+    "opskit.results": "HostResult Results",
+    "opskit.session": "Parallel arun parallel run use",
+    "opskit.work.plan": "Plan Step",
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = ["__version__", "configure", "settings", *sorted(_HOMES)]  # noqa: PLE0604 - made of the table above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'opskit' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

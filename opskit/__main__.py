@@ -1,0 +1,7 @@
+"""`python -m opskit` is `opskit`."""
+
+import sys
+
+from opskit.cli import main
+
+sys.exit(main())

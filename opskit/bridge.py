@@ -1,0 +1,164 @@
+"""One engine loop in one thread, and the ways for callers to wait for it: blocking, awaiting, painting meanwhile.
+
+A synchronous call blocks on a future of the engine's loop, so nothing of the caller's loop is patched or nested; user
+code never runs on the engine's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import queue
+import threading
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+logger = logging.getLogger("opskit")
+
+TICK_SECONDS = 0.1
+
+
+class EngineLoop:
+    """An event loop in a daemon thread, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="opskit-engine", daemon=True)
+        self._process = os.getpid()
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    @property
+    def usable(self) -> bool:
+        """Whether its thread runs, in this very process: a fork has the object without the thread."""
+        return self._thread.is_alive() and self._process == os.getpid()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function on the loop, soon."""
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def is_here(self) -> bool:
+        """Whether the caller runs on this loop's own thread, where blocking would be for ever."""
+        return threading.current_thread() is self._thread
+
+
+def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[], object]) -> T:
+    """Wait in the calling thread, which paints meanwhile.
+
+    Args:
+        future: What to wait for.
+        tick: Called about ten times a second.
+        interrupted: Called on each KeyboardInterrupt; the wait goes on, since the end is near.
+
+    Raises:
+        KeyboardInterrupt: There was one; the future has ended.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    while not future.done():
+        try:
+            wait_for_futures([future], timeout=TICK_SECONDS)
+            tick()
+        except KeyboardInterrupt as error:
+            interrupt = error
+            interrupted()
+    if interrupt is not None:
+        raise interrupt
+    return future.result()
+
+
+async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Callable[[], object]) -> T:
+    """Wait on the caller's own loop, as `block` does in a thread; a cancelled caller waits for the end it asked for."""
+    wrapped = asyncio.wrap_future(future)
+    cancellation: asyncio.CancelledError | None = None
+    while not wrapped.done():
+        try:
+            await asyncio.wait([wrapped], timeout=TICK_SECONDS)
+            tick()
+        except asyncio.CancelledError as error:
+            cancellation = error
+            cancelled()
+    if cancellation is not None:
+        raise cancellation
+    return wrapped.result()
+
+
+class UserThread:
+    """Runs the user's callbacks one after the other, in a thread that carries the caller's context.
+
+    A callback that raises, or falls too far behind, is reported once and dropped; what it is called for goes on.
+    """
+
+    FURTHEST_BEHIND = 100_000
+    SECONDS_TO_CATCH_UP = 10.0
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None] = queue.SimpleQueue()
+        self._dropped: set[Callable[..., object]] = set()
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._work,), name="opskit-callbacks", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function soon; returns at once."""
+        if function in self._dropped:
+            return
+        if self._calls.qsize() > self.FURTHEST_BEHIND:
+            self._drop(function, "it is too slow")
+            return
+        self._calls.put((function, arguments))
+
+    def finish(self) -> None:
+        """Wait until all calls were made; a callback that needs too long for that is dropped."""
+        self._calls.put(None)
+        self._thread.join(self.SECONDS_TO_CATCH_UP)
+        if self._thread.is_alive():
+            logger.warning(
+                "opskit: a callback did not catch up within %g s; the rest is left out", self.SECONDS_TO_CATCH_UP
+            )
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._calls.get_nowait()
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (entry := self._calls.get()) is not None:
+            function, arguments = entry
+            if function in self._dropped:
+                continue
+            try:
+                function(*arguments)
+            except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+                self._drop(function, f"it raised {type(error).__name__}: {error}")
+
+    def _drop(self, function: Callable[..., object], why: str) -> None:
+        self._dropped.add(function)
+        logger.warning("opskit: %s is not called any more: %s", getattr(function, "__qualname__", function), why)
+
+
+_engine: EngineLoop | None = None
+_guard = threading.Lock()
+
+
+def engine() -> EngineLoop:
+    """The process's engine loop; a new one if its thread died, or after a fork."""
+    global _engine  # noqa: PLW0603 - one loop a process is the point
+    with _guard:
+        if _engine is None or not _engine.usable:
+            _engine = EngineLoop()
+        return _engine

@@ -1,0 +1,165 @@
+"""What the value of a setting or an option may be: pure functions, shared, so that one word means one thing.
+
+Each takes what was given (text too: flags, the environment and files give text) and returns the checked value, or
+raises ValueError with what is allowed. Who calls says where the value came from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+Check = Callable[[Any], Any]
+
+
+def number(value: object) -> float:
+    """A finite number, or its text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"must be a number, not {type(value).__name__}")  # noqa: TRY004 - callers map ValueError alone
+    try:
+        found = float(value)
+    except ValueError:
+        raise ValueError("must be a number") from None
+    if not math.isfinite(found):
+        raise ValueError("must be a finite number")
+    return found
+
+
+def whole(value: object, *, least: int = 1) -> int:
+    """A whole number, `least` or more, or its text."""
+    found = number(value)
+    if found != int(found) or found < least:
+        raise ValueError(f"must be a whole number, {least} or more")
+    return int(found)
+
+
+def count(value: object) -> int:
+    """A whole number, 1 or more."""
+    return whole(value)
+
+
+def seconds(value: object) -> float:
+    """A number of seconds, more than 0."""
+    found = number(value)
+    if found <= 0:
+        raise ValueError("must be more than 0 seconds")
+    return found
+
+
+def limit_in_seconds(value: object) -> float | None:
+    """A number of seconds, more than 0, or None for no limit (as text: `none`)."""
+    if value is None or value == "none":
+        return None
+    try:
+        return seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; use None for no limit") from None
+
+
+def size(value: object) -> int:
+    """A number of bytes, 1 or more; text may end in KiB, MiB or GiB."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*([KMG])i?B?\s*", value, re.IGNORECASE)):
+        return whole(round(number(match[1]) * 1024 ** (" KMG".index(match[2].upper()))))
+    return whole(value)
+
+
+def yes_or_no(value: object) -> bool:
+    """True or False, or the text of one."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise ValueError("must be True or False")
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """Make a check that lets only these words pass."""
+
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise ValueError("must be one of " + ", ".join(repr(word) for word in words))
+
+    return check
+
+
+def text(value: object) -> str:
+    """Text with something in it, and no NUL."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("must be text, not empty, without NUL")
+    return value
+
+
+def shell(value: object) -> str | bool:
+    """A shell's path; False sends a command as it is; True is /bin/sh."""
+    if value is False or value in ("false", "False"):
+        return False
+    if value is True:
+        return "/bin/sh"
+    try:
+        return text(value)
+    except ValueError:
+        raise ValueError("must be a shell's path, or False to send commands as they are") from None
+
+
+def environment(value: object) -> tuple[tuple[str, str], ...]:
+    """Names and values, from a mapping, or from text such as `A=b C="x y"`; sorted by name."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = _assignments(value)
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping of names to values")  # noqa: TRY004 - callers map ValueError alone
+    pairs = []
+    for key, item in value.items():
+        if not isinstance(key, str) or not re.fullmatch(r"[^\s=\0]+", key):
+            raise ValueError(f"has the name {key!r}: no blank, '=' or NUL may stand in it")
+        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+            raise ValueError(f"has {key}={item!r}: a value must be text or a number")  # noqa: TRY004 - as above
+        if "\0" in str(item):
+            raise ValueError(f"has a NUL in the value of {key}")
+        pairs.append((key, str(item)))
+    return tuple(sorted(pairs))
+
+
+def _assignments(value: str) -> dict[str, str]:
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"can't be read ({error}); write A=b C='x y'") from None
+    if wrong := [word for word in words if "=" not in word]:
+        raise ValueError(f"has {wrong[0]!r} without '='; write A=b C='x y'")
+    return dict(word.split("=", 1) for word in words)
+
+
+def paths(value: object) -> tuple[Path, ...]:
+    """One path or several (in text separated by blanks or commas), `~` filled in."""
+    if isinstance(value, str):
+        items: Iterable[object] = [part for part in re.split(r"[,\s]+", value) if part]
+    elif isinstance(value, PathLike):
+        items = [value]
+    elif isinstance(value, Iterable):
+        items = value
+    else:
+        raise ValueError("must be a path or a list of paths")  # noqa: TRY004 - callers map ValueError alone
+    return tuple(path(item) for item in items)
+
+
+def path(value: object) -> Path:
+    """A path, `~` filled in."""
+    if not isinstance(value, (str, PathLike)) or not str(value):
+        raise ValueError("must be a path")
+    return Path(value).expanduser()
+
+
+def function(value: object) -> Callable[..., object]:
+    """Something that can be called."""
+    if not callable(value):
+        raise ValueError(f"must be a function, not {type(value).__name__}")  # noqa: TRY004 - callers map ValueError alone
+    return value

@@ -1,0 +1,76 @@
+"""The engine's port to the outside world: what a way to reach hosts must offer. `transport` and `testing` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from opskit.engine.capture import Capture
+    from opskit.fleet import Host
+    from opskit.results import Cause
+    from opskit.work.plan import Step
+
+
+class Unreachable(Exception):  # noqa: N818 - a fate, told between the engine and its transports, never to a user
+    """No session could be had; surely nothing was sent.
+
+    Attributes:
+        cause: Set where the fate has an error of its own.
+    """
+
+    def __init__(self, message: str, cause: Cause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Lost(Exception):  # noqa: N818 - as above
+    """The connection was lost after the command was sent; it may have run."""
+
+
+class Refused(Exception):  # noqa: N818 - as above
+    """The host took the connection but refused to start the command; it did not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended by itself: an exit code, or the name of a signal without SIG."""
+
+    exit_code: int | None
+    signal: str | None = None
+
+
+class Process(Protocol):
+    """A command that was sent to a host."""
+
+    async def wait(self) -> Ending:
+        """Wait for its end; raises Lost."""
+
+    async def end(self) -> bool:
+        """End it and what it started. Returns whether that is sure; False means that it may still run."""
+
+
+class Connection(Protocol):
+    """An open way to one host."""
+
+    async def start(self, step: Step, capture: Capture) -> Process:
+        """Send the step's command; its output goes to `capture`.
+
+        Raises:
+            Unreachable: Surely not sent: the connection was gone before.
+            Refused: Surely not run: the host refused it.
+            Lost: The connection was lost while the command was being sent.
+        """
+
+
+class Transport(Protocol):
+    """A way to reach hosts."""
+
+    async def prepare(self, hosts: Iterable[Host]) -> None:
+        """Make ready what these hosts need; raises an OpskitError if something is missing. Nothing is dialled yet."""
+
+    def connection(self, host: Host, connect_timeout: float) -> AbstractAsyncContextManager[Connection]:
+        """Open a way to the host, or take a warm one; entering raises Unreachable."""

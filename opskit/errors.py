@@ -1,0 +1,141 @@
+"""Every error that opskit raises, each saying what failed, where, and what to do next.
+
+    OpskitError
+    ├── SettingsError            a setting has an unknown name or a bad value
+    ├── InventoryError           the hosts could not be read or selected
+    │   └── NoMatchingHosts      a selection left no host
+    ├── ConditionError           a condition does not compile, or raises on a host
+    ├── TemplateError            a command could not be rendered
+    ├── PlanError                what was asked for can't be planned
+    │   └── PlanChanged          a saved plan no longer fits its hosts
+    ├── CommandError             a run ended badly; carries `.results`
+    │   ├── UnreachableError     no session could be had
+    │   ├── HostKeyError         a host's key is unknown, changed, or can't be checked
+    │   ├── AuthenticationError  a host let nobody in
+    │   └── TimeoutExceeded      a command outlived its timeout
+    ├── Cancelled                a person ended the run; carries `.results`
+    ├── RollbackError            a rollback could not be done
+    ├── RollbackRequested        `opskit.rollback("why")` was called
+    ├── HostsBusy                somebody else holds the hosts' lock
+    ├── PromptRefused            a question had to be asked, and nobody could answer
+    └── JournalError             the journal can't be written or read
+
+The lowest room of the house: it imports nothing of opskit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opskit.results import Results
+
+
+class OpskitError(Exception):
+    """The base of everything that opskit raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the message and its notes alone in IPython; the traceback stays in the exception."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
+
+class SettingsError(OpskitError):
+    """A setting has an unknown name or a bad value; says which, and where it came from."""
+
+
+class InventoryError(OpskitError):
+    """The hosts could not be read or selected; says where in which file, or which name, and what is near it."""
+
+
+class NoMatchingHosts(InventoryError):  # noqa: N818 - the contract's name
+    """A selection left no host. It never falls back to all of them."""
+
+
+class ConditionError(OpskitError):
+    """A condition does not compile, or raised on a host. Nothing has run."""
+
+
+class TemplateError(OpskitError):
+    """A command could not be rendered for a host. Nothing has run."""
+
+
+class PlanError(OpskitError):
+    """What was asked for can't be planned: an unknown option, a bad value, no branch. Nothing has run."""
+
+
+class PlanChanged(PlanError):  # noqa: N818 - the contract's name
+    """A saved plan no longer fits: a host's address, port or user is another than when it was made."""
+
+
+class CommandError(OpskitError):
+    """A run ended with rows that failed, timed out, were unreachable or are unknown.
+
+    Attributes:
+        results: The rows of the whole run, the good ones too; empty if nothing could be tried.
+    """
+
+    def __init__(self, message: str, results: Results) -> None:
+        super().__init__(message)
+        self.results = results
+
+    def __reduce__(self) -> tuple[type[CommandError], tuple[str, Results]]:
+        """Pickle with the rows: an exception's own way would call the class with the message alone."""
+        return type(self), (str(self), self.results)
+
+
+class UnreachableError(CommandError):
+    """Every bad row of the run is unreachable: no session could be had, nothing was sent there."""
+
+
+class HostKeyError(CommandError):
+    """A host's key is unknown or has changed, or the known_hosts file can't be read."""
+
+
+class AuthenticationError(CommandError):
+    """A host accepted none of the keys, or a key can't be used."""
+
+
+class TimeoutExceeded(CommandError):  # noqa: N818 - the contract's name
+    """Every bad row of the run outlived its timeout."""
+
+
+class Cancelled(CommandError):  # noqa: N818 - the contract's name
+    """A person ended the run. `.results` has what arrived."""
+
+
+class RollbackError(OpskitError):
+    """A rollback could not be done: unknown, ended, or somebody else is at it."""
+
+
+class RollbackRequested(OpskitError):  # noqa: N818 - the contract's name
+    """`opskit.rollback("why")` was called inside a task."""
+
+
+class HostsBusy(OpskitError):  # noqa: N818 - the contract's name
+    """Somebody else holds the lock of these hosts; says who, and since when."""
+
+
+class PromptRefused(OpskitError):  # noqa: N818 - the contract's name
+    """A question had to be asked where nobody can answer; says what to set instead."""
+
+
+class JournalError(OpskitError):
+    """The journal can't be written or read. What was not recorded was not sent."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, plural: str = "known") -> str:
+    """End an error's sentence about an unknown `word`: the nearest known words, or else the known ones.
+
+    Returns text such as `"; did you mean 'web'?"`, `"; known: app, db, web"`, or nothing if none is known.
+    """
+    candidates = sorted({str(name) for name in known})
+    near = difflib.get_close_matches(str(word), candidates, n=3, cutoff=0.6)
+    if near:
+        return "; did you mean " + " or ".join(repr(name) for name in near) + "?"
+    if not candidates:
+        return ""
+    shown = ", ".join(candidates[:12]) + (", ..." if len(candidates) > 12 else "")  # noqa: PLR2004 - a line's worth
+    return f"; {plural}: {shown}"

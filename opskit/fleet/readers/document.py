@@ -1,0 +1,119 @@
+"""The shape that YAML, TOML and JSON inventories share: `hosts`, by name or as a list, and `defaults` for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from opskit.errors import InventoryError, did_you_mean
+from opskit.fleet.host import Host
+from opskit.fleet.ranges import expand
+from opskit.fleet.readers.places import at, inventory_of
+from opskit.fleet.records import words
+
+if TYPE_CHECKING:
+    from opskit.fleet.inventory import Inventory
+
+Path = tuple[str | int, ...]
+"""The keys and list indexes that lead to a value."""
+
+Place = Callable[[Path], str]
+"""Says where in its file a value stands: `hosts.yaml:12`."""
+
+_FIELDS: Final = ("address", "port", "user", "roles", "vars")
+
+
+def inventory_from(document: object, place: Place) -> Inventory:
+    """Make the inventory that a file's content describes.
+
+    Raises:
+        InventoryError: A key is unknown, a value can't be right, a host is there twice; says where.
+    """
+    if not isinstance(document, Mapping):
+        raise InventoryError(f"{place(())}: an inventory is a mapping with `hosts`, not {_kind(document)}")
+    _refuse_ansible(document, place)
+    _check_keys(document, ("hosts", "defaults"), (), place)
+    defaults = _fields(document.get("defaults"), ("defaults",), place)
+    _host("defaults", defaults, {}, ("defaults",), place)  # a mistake in them is told once, where it stands
+    return inventory_of(_hosts(document.get("hosts") or {}, defaults, place))
+
+
+def _refuse_ansible(document: Mapping[Any, Any], place: Place) -> None:
+    for key, value in document.items():
+        groups = isinstance(value, Mapping) and ("hosts" in value or "children" in value)
+        if key == "all" or (groups and key not in ("hosts", "defaults")):
+            raise InventoryError(
+                f"{place((key,))}: this is an Ansible inventory, and Ansible's YAML and JSON are not read yet; "
+                "its INI format is (.ini)"
+            )
+
+
+def _hosts(entries: object, defaults: Mapping[str, Any], place: Place) -> Iterator[tuple[Host, Callable[[], str]]]:
+    for path, pattern, own in _entries(entries, place):
+        here = partial(place, path)
+        with at(here):
+            if not isinstance(pattern, str):
+                raise InventoryError(f"a host's name must be text, not {_kind(pattern)}; put quotes around it")
+            names = expand(pattern)
+        for name in names:
+            yield _host(name, own, defaults, path, place), here
+
+
+def _entries(entries: object, place: Place) -> Iterator[tuple[Path, object, dict[str, Any]]]:
+    """Path, name or range, and fields of each entry."""
+    if isinstance(entries, Mapping):
+        for name, fields in entries.items():
+            yield ("hosts", name), name, _fields(fields, ("hosts", name), place)
+    elif isinstance(entries, list):
+        for index, entry in enumerate(entries):
+            path = ("hosts", index)
+            if not isinstance(entry, Mapping) or entry.get("name") is None:
+                raise InventoryError(f"{place(path)}: each entry of a list of hosts is a mapping with a `name`")
+            fields = {key: value for key, value in entry.items() if key != "name"}
+            yield path, entry["name"], _fields(fields, path, place)
+    else:
+        raise InventoryError(f"{place(('hosts',))}: `hosts` is a mapping by name, or a list, not {_kind(entries)}")
+
+
+def _fields(given: object, path: Path, place: Place) -> dict[str, Any]:
+    """The fields that say something: null is as good as nothing."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InventoryError(f"{place(path)}: {path[-1]!r} is a mapping of {', '.join(_FIELDS)}, not {_kind(given)}")
+    _check_keys(given, _FIELDS, path, place)
+    fields = {key: value for key, value in given.items() if value is not None}
+    if "roles" in fields:
+        fields["roles"] = words(fields["roles"])
+    for field, kind, wanted in (
+        ("roles", (list, tuple), "a list of texts, or one text"),
+        ("vars", Mapping, "a mapping"),
+    ):
+        if field in fields and not isinstance(fields[field], kind):
+            raise InventoryError(f"{place((*path, field))}: {field} must be {wanted}, not {_kind(fields[field])}")
+    return fields
+
+
+def _check_keys(given: Mapping[Any, Any], known: tuple[str, ...], path: Path, place: Place) -> None:
+    for key in given:
+        if key not in known:
+            inside = f" in {path[-1]!r}" if path else ""
+            raise InventoryError(f"{place((*path, key))}: unknown key {key!r}{inside}{did_you_mean(key, known)}")
+
+
+def _host(name: str, own: Mapping[str, Any], defaults: Mapping[str, Any], path: Path, place: Place) -> Host:
+    fields = {**defaults, **own}
+    fields["roles"] = (*defaults.get("roles", ()), *own.get("roles", ()))
+    fields["vars"] = {**defaults.get("vars", {}), **own.get("vars", {})}
+    try:
+        return Host(name, **fields)
+    except InventoryError:
+        for field, value in own.items():  # which of them is it, and where does it stand?
+            with at(partial(place, (*path, field))):
+                Host(name, **{field: value})
+        raise
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} ({repr(value)[:80]})"

@@ -1,0 +1,128 @@
+"""The text of a `%%parallel` cell, read into branches. Knows no IPython, and sends nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opskit.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SETTERS: Final = ("undo", "sudo", "user", "env", "cwd", "timeout", "key", "irreversible", "last")
+"""The options that an indented line of a branch can set."""
+
+_HEAD: Final = re.compile(r"when(?=[\s(])|else\s*:")
+_SETTER: Final = re.compile(rf"\s+({'|'.join(SETTERS)}):(?:\s+(.*))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class CellBranch:
+    """One `when` or `else` of a cell.
+
+    Attributes:
+        condition: None for `else`.
+        command: The script, without the indentation that it had in the cell.
+        options: What its option lines set, as text.
+        line: Where it stands; the magic's own line is line 1.
+    """
+
+    condition: str | None
+    command: str
+    options: Mapping[str, str]
+    line: int
+
+
+def branches(body: str) -> list[CellBranch] | None:
+    """Read the body of a cell, which begins at line 2; None if it is one script without branches.
+
+    Raises:
+        PlanError: A line stands where none can, or a branch has no colon; says which line.
+    """
+    lines = body.splitlines()
+    starts = [number for number, line in enumerate(lines) if _HEAD.match(line)]
+    if not starts:
+        return None
+    for number, line in enumerate(lines[: starts[0]]):
+        _expect_nothing(line, number + 2)
+    ends = [*starts[1:], len(lines)]
+    return [_branch(lines[start:end], start + 2) for start, end in zip(starts, ends, strict=True)]
+
+
+def _branch(lines: Sequence[str], first: int) -> CellBranch:
+    condition, command = _head(lines[0], first)
+    rest = [(first + offset, line) for offset, line in enumerate(lines[1:], 1)]
+    options: dict[str, str] = {}
+    while rest and (not rest[0][1].strip() or (found := _SETTER.match(rest[0][1]))):
+        number, line = rest.pop(0)
+        if not line.strip():
+            continue
+        assert found is not None
+        name, value = found[1], (found[2] or "").strip()
+        if name in options:
+            raise PlanError(f"line {number} of the cell: `{name}:` stands there a second time for this branch")
+        options[name] = value
+    script = "\n".join([*([command] if command else []), *_dedented(rest)])
+    if not script.strip():
+        raise PlanError(
+            f"line {first} of the cell: the branch has no command; write it after the colon, or indented below"
+        )
+    return CellBranch(condition, script, options, first)
+
+
+def _head(line: str, number: int) -> tuple[str | None, str]:
+    """Split `when CONDITION: COMMAND` at the first colon whose left side is an expression."""
+    if line.startswith("else"):
+        return None, line.split(":", 1)[1].strip()
+    text = line.removeprefix("when")
+    colons = [found.start() for found in re.finditer(":", text)]
+    if not colons:
+        raise PlanError(
+            f"line {number} of the cell: no colon ends the condition; write `when CONDITION: COMMAND`\n  {line}"
+        )
+    # Where no left side compiles, the whole line up to its last colon shows best what is wrong with it.
+    colon = next((at for at in colons if _compiles(text[:at])), colons[0])
+    return text[:colon].strip(), text[colon + 1 :].strip()
+
+
+def _compiles(text: str) -> bool:
+    try:
+        compile(text.strip(), "<condition>", "eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[str]:
+    """A script's lines without the indentation of its first; blank lines around it fall away."""
+    while lines and not lines[-1][1].strip():
+        lines = lines[:-1]
+    if not lines:
+        return
+    first = lines[0][1]
+    indent = first[: len(first) - len(first.lstrip())]
+    for number, line in lines:
+        if line.strip() and not (indent and line.startswith(indent)):
+            if not line[0].isspace():
+                _expect_nothing(line, number)
+                continue
+            raise PlanError(
+                f"line {number} of the cell: it is indented differently from its script's first line "
+                f"({_told(line)} there, {_told(first)} first); indent a script by the same blanks"
+            )
+        yield line.removeprefix(indent)
+
+
+def _told(line: str) -> str:
+    blanks = line[: len(line) - len(line.lstrip())]
+    return f"{len(blanks)} {'tabs' if chr(9) in blanks else 'blanks'}"
+
+
+def _expect_nothing(line: str, number: int) -> None:
+    if line.strip() and not line.startswith("#"):
+        raise PlanError(
+            f"line {number} of the cell: `{line.strip()[:60]}` belongs to no branch; "
+            "a branch begins with `when CONDITION:` or `else:`, and the lines of its script are indented"
+        )

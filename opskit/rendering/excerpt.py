@@ -1,0 +1,28 @@
+"""What of an output is shown: its lines' last states, head and tail, and how much lies between; not yet escaped."""
+
+from __future__ import annotations
+
+
+def excerpt(text: str, *, lines: int, characters: int) -> str:
+    """Head and tail of an output, a third and two thirds, within so many lines and characters.
+
+    A note of its own line says what was left out. The end of an output tells more than its start, so it gets more.
+    """
+    shown = last_states(text).rstrip("\n")
+    if len(shown) <= characters and shown.count("\n") < lines:
+        return shown
+    head = "\n".join(shown[: characters // 3].split("\n")[: lines // 3])
+    tail = "\n".join(shown[-(characters * 2 // 3) :].split("\n")[-(lines * 2 // 3) :])
+    return f"{head}\n… {len(shown) - len(head) - len(tail):,} characters left out …\n{tail}"
+
+
+def last_states(text: str) -> str:
+    """Each line as a terminal would show it in the end: what follows its last carriage return."""
+    if "\r" not in text:
+        return text
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; empty if none does."""
+    return last_states(text[-10_000:]).rstrip().rpartition("\n")[2]

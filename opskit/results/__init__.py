@@ -1,0 +1,6 @@
+"""What came back: one row for each command on each host, as values that fold, display and export themselves."""
+
+from opskit.results.result import BAD, WORST_FIRST, Cause, HostResult, Status
+from opskit.results.results import Results
+
+__all__ = ["BAD", "WORST_FIRST", "Cause", "HostResult", "Results", "Status"]

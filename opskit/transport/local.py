@@ -1,0 +1,140 @@
+"""This machine as a host (`address: local`): the same commands, as child processes, without SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from opskit.engine.ports import Ending, Refused
+from opskit.transport.command_line import command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from opskit.engine.capture import Capture
+    from opskit.fleet import Host
+    from opskit.work.plan import Step
+
+ADDRESS = "local"
+DRAIN_SECONDS = 2.0
+GRACE_SECONDS = 2.0
+
+
+class LocalTransport:
+    """Runs commands here. There is nothing to connect to."""
+
+    async def prepare(self, hosts: Iterable[Host]) -> None:
+        """Nothing is needed."""
+
+    def connection(self, host: Host, connect_timeout: float) -> LocalConnection:  # noqa: ARG002 - the port's
+        """Always open."""
+        return LocalConnection()
+
+
+class LocalConnection:
+    """Starts a process group for each command."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    async def start(self, step: Step, capture: Capture) -> LocalProcess:
+        """Start the command; raises Refused if the system does not."""
+        loop = asyncio.get_running_loop()
+        stdin = step.terms.stdin
+        try:
+            file = await asyncio.to_thread(stdin.open, "rb") if isinstance(stdin, Path) else None
+            process = LocalProcess(capture)
+            await loop.subprocess_exec(
+                lambda: process, "/bin/sh", "-c", command_line(step), start_new_session=True, cwd=Path.home(),
+                stdin=file if file is not None else asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise Refused(f"this machine could not start the command: {error.strerror}") from error
+        if file is not None:
+            file.close()
+        else:
+            assert isinstance(stdin, bytes)
+            process.feed(stdin)
+        return process
+
+
+class LocalProcess(asyncio.SubprocessProtocol):
+    """One command and its process group."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drain: asyncio.TimerHandle | None = None
+        self._open_streams = 2
+
+    def feed(self, stdin: bytes) -> None:
+        """Hand over what the command reads, and close it."""
+        pipe = self._of_system().get_pipe_transport(0)
+        assert isinstance(pipe, asyncio.WriteTransport)
+        pipe.write(stdin)
+        pipe.write_eof()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio when the process runs."""
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self._transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Called by asyncio with each piece of output."""
+        self._capture.received("stdout" if fd == 1 else "stderr", data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """Called by asyncio at the end of each stream."""
+        if fd:
+            self._open_streams -= 1
+            self._finish_if_over()
+
+    def process_exited(self) -> None:
+        """Called by asyncio when the process is gone; a child may still hold its streams."""
+        self._drain = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
+        self._finish_if_over()
+
+    def _finish_if_over(self) -> None:
+        if self._open_streams == 0 and self._of_system().get_returncode() is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._drain is not None:
+            self._drain.cancel()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._of_system().close()
+
+    async def wait(self) -> Ending:
+        """Wait for the end of the command."""
+        await asyncio.shield(self._ended)
+        code = self._of_system().get_returncode()
+        assert code is not None
+        return Ending(code) if code >= 0 else Ending(None, signal.Signals(-code).name.removeprefix("SIG"))
+
+    async def end(self) -> bool:
+        """End the process group: TERM, and KILL if it does not listen."""
+        group = self._of_system().get_pid()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:
+                return True
+            await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
+            if self._ended.done():
+                return True
+        return False
+
+    def _of_system(self) -> asyncio.SubprocessTransport:
+        assert self._transport is not None
+        return self._transport

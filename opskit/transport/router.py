@@ -1,0 +1,30 @@
+"""Which way a host is reached: decided by its address, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opskit.transport.local import ADDRESS, LocalTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from opskit.engine.ports import Connection, Transport
+    from opskit.fleet import Host
+
+
+class Router:
+    """A transport that hands each host to the right one."""
+
+    def __init__(self, ssh: Transport) -> None:
+        self._ssh = ssh
+        self._local = LocalTransport()
+
+    async def prepare(self, hosts: Iterable[Host]) -> None:
+        """Make every way ready that these hosts need."""
+        await self._ssh.prepare([host for host in hosts if host.address != ADDRESS])
+
+    def connection(self, host: Host, connect_timeout: float) -> AbstractAsyncContextManager[Connection]:
+        """Open a way to the host."""
+        return (self._local if host.address == ADDRESS else self._ssh).connection(host, connect_timeout)

@@ -1,0 +1,137 @@
+"""How we log in to a host: its keys, the trust in it, and asyncssh's options, made once for all hosts that agree."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+
+from opskit import checks
+from opskit.errors import AuthenticationError, HostKeyError, InventoryError
+from opskit.results import Results
+from opskit.transport.ssh import known_hosts
+
+if TYPE_CHECKING:
+    from opskit.fleet import Host
+    from opskit.settings import Settings
+
+DEFAULT_KNOWN_HOSTS = (Path("~/.ssh/known_hosts"), Path("/etc/ssh/ssh_known_hosts"))
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What decides how a connection is made. Hosts with equal logins share everything that is made of one.
+
+    A host's vars `known_hosts` and `identity_files` stand in place of the settings of these names.
+    """
+
+    user: str
+    known_hosts: tuple[Path, ...] | None
+    identity_files: tuple[Path, ...] | None
+    agent: bool
+    host_keys: str
+    keepalive: float
+
+    @classmethod
+    def of(cls, host: Host, settings: Settings, default_user: str) -> Login:
+        """The login for a host."""
+        own = {}
+        for name in ("known_hosts", "identity_files"):
+            own[name] = getattr(settings, name)
+            if name in host.vars:
+                try:
+                    own[name] = checks.paths(host.vars[name])
+                except ValueError as error:
+                    raise InventoryError(f"host {host.name}: its var {name} {error}") from None
+        return cls(
+            user=host.user or default_user, agent=settings.agent, host_keys=settings.host_keys,
+            keepalive=settings.keepalive, **own,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Credentials:
+    """A login made ready: asyncssh's options, and what an error has to name.
+
+    Attributes:
+        known_hosts: The trusted keys; None where host keys are not checked.
+        tried: The keys that are offered, in words.
+    """
+
+    login: Login
+    options: asyncssh.SSHClientConnectionOptions
+    known_hosts: known_hosts.KnownHosts | None
+    tried: tuple[str, ...]
+
+
+def prepare(login: Login) -> Credentials:
+    """Read keys and known hosts and build the options. Blocks on files: not for the engine's loop.
+
+    Raises:
+        AuthenticationError: A key that was named can't be used.
+        HostKeyError: A known_hosts file that was named can't be read.
+    """
+    trusted = None if login.host_keys == "off" else _trusted(login)
+    keys, tried = _keys(login)
+    agent = os.environ.get("SSH_AUTH_SOCK") if login.agent and login.identity_files is None else None
+    options: dict[str, Any] = {
+        "username": login.user,
+        "client_keys": keys or None,
+        "known_hosts": trusted,
+        "agent_path": agent or None,
+        "config": None,
+        "preferred_auth": "publickey",
+        "keepalive_interval": login.keepalive,
+        "keepalive_count_max": 3,
+        # The cheapest strong ones first; all others stay on offer.
+        "kex_algs": "^curve25519-sha256",
+        "encryption_algs": "^aes128-gcm@openssh.com",
+        "compression_algs": None,
+        # Not asked for, and each costs something on every connection.
+        "x509_trusted_certs": None,
+        "gss_host": None,
+        "login_timeout": 0,
+    }
+    tried = (*tried, "the agent's keys") if agent else tried
+    return Credentials(login, asyncssh.SSHClientConnectionOptions(**options), trusted, tried)
+
+
+def _trusted(login: Login) -> known_hosts.KnownHosts:
+    files = login.known_hosts
+    for file in files or ():
+        if not file.is_file() and login.host_keys == "strict":
+            raise HostKeyError(f"known_hosts file {file} does not exist (working folder {Path.cwd()})", Results(()))
+        if file.exists() and not os.access(file, os.R_OK):
+            raise HostKeyError(f"known_hosts file {file} can't be read: permission denied", Results(()))
+    return known_hosts.read([file.expanduser() for file in files or DEFAULT_KNOWN_HOSTS])
+
+
+def _keys(login: Login) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...]]:
+    """The private keys, and their names. A key that was named must work; one that is merely there may be unusable."""
+    named = login.identity_files is not None
+    files = login.identity_files or tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_KEYS)
+    found: list[asyncssh.SSHKeyPair] = []
+    tried = []
+    for file in files:
+        if not named and not file.exists():
+            continue
+        try:
+            found += asyncssh.load_keypairs([str(file)])
+            tried.append(str(file))
+        except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            if named:
+                raise AuthenticationError(f"key {file} can't be used: {_why(error)}", Results(())) from error
+            tried.append(f"not {file} ({_why(error)})")
+    return found, tuple(tried)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, asyncssh.KeyEncryptionError):
+        return "it has a passphrase; add it to the agent with ssh-add"
+    return "it is no private key that can be read"

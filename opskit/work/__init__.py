@@ -1,0 +1,1 @@
+"""What is to be done: options, branches, command templates, and the plan made of them."""

@@ -1,0 +1,35 @@
+"""A branch: a condition and the command that it routes, with the terms on which the command is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opskit.fleet.conditions import Condition
+    from opskit.work.options import Terms
+    from opskit.work.template import Template
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One `when`, the `otherwise`, or the single command of a run that has no conditions.
+
+    Attributes:
+        label: The condition's text or its callable's name; `else`; None where there is no condition.
+        condition: None for `otherwise` and for a run's single command.
+        template: What becomes the command, per host.
+        terms: How the command is run.
+        last: Whether the search ends for a host that this branch matched.
+    """
+
+    label: str | None
+    condition: Condition | None
+    template: Template
+    terms: Terms
+    last: bool = False
+
+    @property
+    def otherwise(self) -> bool:
+        """Whether this branch is for the hosts that nothing else matched."""
+        return self.condition is None

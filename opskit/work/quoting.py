@@ -1,0 +1,34 @@
+"""Quoting: a value as one word of a POSIX shell's command, or None where quotes could not hold."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opskit.work.shell_context import Context
+
+_HARMLESS = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
+
+# Shells take these for their own grammar where a command may begin.
+_RESERVED = frozenset(
+    "case coproc do done elif else esac fi for function if in select then time until while".split()  # noqa: SIM905 - as read
+)
+
+
+def quoted(value: str, context: Context) -> str | None:
+    """The text that stands for `value` there; None if it can't stand there safely."""
+    if value and _HARMLESS.fullmatch(value) and (context.place or (context.bare and value not in _RESERVED)):
+        return value
+    if not value and context.empty:
+        return ""
+    if context.place:
+        return None
+    return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def why_quoted(value: str) -> str:
+    """What it is about a value that needs quotes, for an error: the value itself may be nobody's business."""
+    harmless = _HARMLESS.match(value)
+    assert harmless is not None
+    return f"has {value[harmless.end()]!r} in it" if value else "is empty"

@@ -1,0 +1,281 @@
+"""Command templates: `{{ expression }}` in shell text, filled in for each host so that a value stays one word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from opskit.errors import TemplateError, did_you_mean
+from opskit.fleet.names import near_attributes
+from opskit.work.quoting import quoted, why_quoted
+from opskit.work.shell_context import HOLE, Context, contexts
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, TemplateSyntaxError
+
+    from opskit.fleet.host import Host
+    from opskit.fleet.names import Names
+
+LONGEST_COMMAND = 128 * 1024
+"""Bytes in UTF-8: what Linux takes as one argument of a program."""
+
+_OWN_NAMES = frozenset({"server", "configuration"})
+_AS_IT_IS = "`template=False` sends the text as it is"
+_GO_TEMPLATE = re.compile(r"-?\s*\.")
+
+
+class Raw(str):
+    """Text that `| raw` made: shell text, inserted without quotes."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One `{{ }}`: its text, where it stands (for errors), and what evaluates it."""
+
+    text: str
+    place: str
+    evaluate: Callable[[Mapping[str, object]], object]
+
+    def __str__(self) -> str:
+        return f"`{{{{ {self.text} }}}}`{self.place}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """A command with its expressions compiled. Made by `Template.compile`.
+
+    Attributes:
+        literals: The shell text before, between and after the expressions.
+        expressions: One less than `literals`.
+        contexts: What may stand where each expression is.
+    """
+
+    literals: tuple[str, ...]
+    expressions: tuple[Expression, ...]
+    contexts: tuple[Context, ...]
+    _place: str
+    _values: Mapping[str, object]
+
+    @classmethod
+    def compile(cls, text: str, names: Names, *, enabled: bool = True, place: str = "") -> Template:
+        """Find and compile the expressions of a command; what they name has the value that it has now.
+
+        Args:
+            text: The command; its line ends become line feeds.
+            names: What the expressions may name besides `server` and `configuration`.
+            enabled: False takes the text as it is.
+            place: Where the command stands, for errors, such as `line 3 of the cell`.
+
+        Raises:
+            TemplateError: An expression does not end or parse, or names what is unknown; or a command without
+                expressions can't be sent.
+        """
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        literals, expressions, values = _split(text, names, place) if enabled else ([text], [], {})
+        if HOLE in text or not expressions:
+            _check_command(text, f"the command{_in_brackets(place)}")
+        found = contexts(HOLE.join(literals)) if expressions else []
+        return cls(tuple(literals), tuple(expressions), tuple(found), place, values)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the command is the same on every host."""
+        return not self.expressions
+
+    def render(self, host: Host) -> str:
+        """The command for a host.
+
+        Raises:
+            TemplateError: An expression raised or gave no text, a value can't be quoted where it stands, or the
+                command can't be sent: it has a NUL, or is over 128 KiB long.
+        """
+        if not self.expressions:
+            return self.literals[0]
+        names = {**self._values, "server": host}
+        values = [_value(expression, names, host) for expression in self.expressions]
+        pieces = [self.literals[0]]
+        for expression, value, context, literal in zip(
+            self.expressions, values, self._contexts_with(values), self.literals[1:], strict=True
+        ):
+            word = value if isinstance(value, Raw) else quoted(value, context)
+            if word is None:
+                raise TemplateError(_refusal(expression, value, context, host))
+            pieces += (word, literal)
+        command = "".join(pieces)
+        _check_command(command, f"the command{_in_brackets(self._place)} for {host.name}")
+        return command
+
+    def _contexts_with(self, values: list[str]) -> Iterable[Context]:
+        """The contexts of the holes; raw values are shell text, so they are read as such."""
+        if not any(isinstance(value, Raw) for value in values) or all(isinstance(value, Raw) for value in values):
+            return self.contexts
+        pieces = [self.literals[0]]
+        for value, literal in zip(values, self.literals[1:], strict=True):
+            pieces += (value.replace(HOLE, "") if isinstance(value, Raw) else HOLE, literal)
+        unread = iter(contexts("".join(pieces)))
+        return [Context() if isinstance(value, Raw) else next(unread) for value in values]
+
+
+def _split(text: str, names: Names, place: str) -> tuple[list[str], list[Expression], dict[str, object]]:
+    """The literal text around the expressions, the expressions, and the values of what they name."""
+    literals, expressions = [""], []
+    values: dict[str, object] = {}
+    at = 0
+    while (opening := text.find("{{", at)) >= 0:
+        literals[-1] += text[at:opening]
+        at = opening + 2
+        if _GO_TEMPLATE.match(text, at):
+            literals[-1] += "{{"
+            continue
+        expression, at = _expression_at(text, opening, place)
+        values |= _named_in(expression, names)
+        expressions.append(expression)
+        literals.append("")
+    literals[-1] += text[at:]
+    return literals, expressions, {**values, "configuration": names.configuration()}
+
+
+def _expression_at(text: str, opening: int, place: str) -> tuple[Expression, int]:
+    """The expression that opens there, to the first `}}` at which it is one; and where the text goes on."""
+    from jinja2 import TemplateAssertionError, TemplateSyntaxError
+
+    line, column = text.count("\n", 0, opening) + 1, opening - text.rfind("\n", 0, opening)
+    where = _in_brackets(f"line {line}, column {column}", place)
+    start = opening + 2
+    first = closing = text.find("}}", start)
+    shown = f"`{text[opening : closing + 2 if closing >= 0 else opening + 40]}`{where}"
+    if text.startswith("-", start):
+        raise TemplateError(f"{shown}: `{{{{-` is unknown here, write `{{{{ }}}}`; {_AS_IT_IS}")
+    message = "no `}}` ends it"
+    while closing >= 0:
+        source = text[start:closing]
+        try:
+            evaluate = _environment().compile_expression(source, undefined_to_none=False)
+        except TemplateAssertionError as error:
+            raise TemplateError(f"{shown}: {_sentence(error)}{_near_filters(source)}; {_AS_IT_IS}") from error
+        except TemplateSyntaxError as error:
+            message = _sentence(error) if closing == first else message
+        else:
+            return Expression(source.strip(), where, evaluate), closing + 2
+        closing = text.find("}}", closing + 1)
+    raise TemplateError(f"{shown} is no expression: {message}; {_AS_IT_IS}")
+
+
+def _sentence(error: TemplateSyntaxError) -> str:
+    return str(error.message).split("\n", 1)[0].rstrip(".")
+
+
+def _near_filters(source: str) -> str:
+    known = _environment().filters
+    used = re.findall(r"\|\s*(\w+)", source)
+    return "".join(did_you_mean(name, known) for name in used if name not in known)
+
+
+def _named_in(expression: Expression, names: Names) -> dict[str, object]:
+    """The values of the names that an expression uses."""
+    from jinja2.meta import find_undeclared_variables
+
+    environment = _environment()
+    wanted = find_undeclared_variables(environment.parse(f"{{{{ {expression.text} }}}}")) - _OWN_NAMES
+    values = names.pick(wanted)
+    for name in sorted(wanted - values.keys() - environment.globals.keys()):
+        near = did_you_mean(name, {*_OWN_NAMES, *names.known()})
+        raise TemplateError(f"{expression}: {name!r} is not defined{near}; {_AS_IT_IS}")
+    return values
+
+
+def _value(expression: Expression, names: Mapping[str, object], host: Host) -> str:
+    from jinja2 import UndefinedError
+
+    try:
+        return _text(expression.evaluate(names))
+    except Exception as error:
+        own = isinstance(error, (_NoTextError, UndefinedError))
+        cause = str(error) if own else f"{type(error).__name__}: {error}"
+        raise TemplateError(f"{expression} can't be filled in for {host.name}: {cause}") from error
+
+
+class _NoTextError(TypeError):
+    """A value is nothing that could be written into a command."""
+
+
+def _text(value: Any) -> str:
+    """The text of a scalar."""
+    if isinstance(value, Raw):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    from jinja2 import Undefined
+
+    if isinstance(value, Undefined):
+        return str(value)  # which raises, naming what is missing
+    kind = type(value).__name__
+    if value is None:
+        raise _NoTextError("its value is None; `| default('...', true)` gives another, `| join` makes text of a list")
+    if isinstance(value, (bytes, bytearray)):
+        raise _NoTextError(f"its value is {kind}, not text; decode it first")
+    if isinstance(value, Iterable):
+        raise _NoTextError(f"its value is a collection ({kind}); `| join(' ')` makes one text of it")
+    if callable(value):
+        raise _NoTextError(f"its value is a function ({kind}) that was not called; write parentheses after it")
+    if not isinstance(value, (int, float)) and _has_no_text(type(value)):
+        raise _NoTextError(f"its value is no text but an object ({kind}); name one of its attributes")
+    if value != value:  # noqa: PLR0124 - only NaN and its like differ from themselves
+        raise _NoTextError(f"its value is missing ({kind} {value})")
+    return str(value)
+
+
+def _has_no_text(kind: type) -> bool:
+    return not any("__str__" in base.__dict__ for base in kind.__mro__[:-1])
+
+
+def _refusal(expression: Expression, value: str, context: Context, host: Host) -> str:
+    return (
+        f"{expression} can't be filled in for {host.name}: its value {why_quoted(value)}, so it needs quotes, and they "
+        f"could not hold {context.place}. Take the quotes around it away (a value brings its own), or set a variable "
+        f'first, `value={{{{ {expression.text} }}}}`, and write "$value" here. '
+        f"`{{{{ {expression.text} | raw }}}}` inserts it as it is"
+    )
+
+
+def _check_command(command: str, what: str) -> None:
+    """Raise if the command can't be sent."""
+    if HOLE in command:
+        raise TemplateError(f"{what} has a NUL at character {command.index(HOLE) + 1}, which no shell can take")
+    try:
+        size = len(command.encode())
+    except UnicodeEncodeError as error:
+        raise TemplateError(
+            f"{what} has {command[error.start]!r} at character {error.start + 1}, which is no character of UTF-8"
+        ) from error
+    if size > LONGEST_COMMAND:
+        raise TemplateError(f"{what} is {size} bytes long, over the limit of {LONGEST_COMMAND}: use `put` or stdin")
+
+
+def _in_brackets(*places: str) -> str:
+    known = [place for place in places if place]
+    return f" ({', '.join(known)})" if known else ""
+
+
+@cache
+def _environment() -> Environment:
+    import jinja2
+
+    class Missing(jinja2.StrictUndefined):
+        """Names what is near, when it is used: making it must stay cheap for `| default`."""
+
+        __slots__ = ()
+
+        @property
+        def _undefined_message(self) -> str:
+            owner, name = self._undefined_obj, self._undefined_name
+            return f"{type(owner).__name__} has no {name!r}{near_attributes(owner, str(name))}"
+
+    environment = jinja2.Environment(undefined=Missing)  # noqa: S701 - a shell's text, not HTML
+    environment.filters["raw"] = lambda value: Raw(_text(value))
+    return environment
