@@ -22,4 +22,9 @@ def command_line(step: Step) -> str:
         words = ["env", *(f"{name}={value}" for name, value in terms.env), *words]
     if terms.cwd is not None:
         words = ["/bin/sh", "-c", 'cd -- "$0" && exec "$@"', terms.cwd, *words]
-    return "exec " + shlex.join(words)
+    return "exec " + shlex.join(words) + (" </dev/null" if reads_nothing(step) else "")
+
+
+def reads_nothing(step: Step) -> bool:
+    """Whether the line itself closes standard input, which saves sending its end after each command."""
+    return step.terms.stdin == b"" and step.terms.shell is not False

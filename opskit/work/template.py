@@ -178,10 +178,12 @@ def _near_filters(source: str) -> str:
 
 def _named_in(expression: Expression, names: Names) -> dict[str, object]:
     """The values of the names that an expression uses."""
-    from jinja2.meta import find_undeclared_variables
+    from jinja2.nodes import Name
 
+    # Not jinja2.meta, which leaves out Jinja's globals: a notebook may well have a `namespace` of its own.
     environment = _environment()
-    wanted = find_undeclared_variables(environment.parse(f"{{{{ {expression.text} }}}}")) - _OWN_NAMES
+    parsed = environment.parse(f"{{{{ {expression.text} }}}}")
+    wanted = {node.name for node in parsed.find_all(Name)} - _OWN_NAMES
     values = names.pick(wanted)
     for name in sorted(wanted - values.keys() - environment.globals.keys()):
         near = did_you_mean(name, {*_OWN_NAMES, *names.known()})

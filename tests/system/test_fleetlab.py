@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -571,23 +572,27 @@ def start_owner(fork: str, end: str) -> tuple[subprocess.Popen[str], Path, list[
     return owner, Path(folder), [os.pidfd_open(int(pid)) for pid in pids]
 
 
-@pytest.mark.parametrize("fork", ["", "if os.fork() == 0: import time; time.sleep(1000)"], ids=["alone", "forked"])
+@pytest.mark.parametrize(
+    "fork", ["", "if os.fork() == 0: import time; os.close(1); time.sleep(1000)"], ids=["alone", "forked"]
+)
 def test_everything_ends_when_the_owner_is_killed(fork: str) -> None:
     """After kill -9 of the owner the server and all commands are gone within 2 s, an orphan in its own session too.
 
     A fork of the owner, which inherits the pipe to the server, keeps nothing alive.
     """
     owner, folder, watched = start_owner(fork, "await asyncio.sleep(1000)")
+    children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
+    forks = [os.pidfd_open(int(pid)) for pid in children]
     with owner:
-        children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
         owner.kill()
         deadline = time.monotonic() + 2
-        assert all(ended(descriptor, max(deadline - time.monotonic(), 0)) for descriptor in watched)
-        assert not folder.exists()
-        for pid in map(int, children):
-            if fork and Path(f"/proc/{pid}/cmdline").exists():
-                os.kill(pid, signal.SIGKILL)
-    for descriptor in watched:
+        all_ended = all(ended(descriptor, max(deadline - time.monotonic(), 0)) for descriptor in watched)
+    for descriptor in forks:
+        with suppress(ProcessLookupError):  # the server is one of them
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    assert all_ended
+    assert not folder.exists()
+    for descriptor in (*watched, *forks):
         os.close(descriptor)
 
 

@@ -66,9 +66,8 @@ def read(text: str, path: pathlib.Path) -> Inventory:
             near = did_you_mean(group, content.defined - _NO_ROLES, plural="known groups")
             raise InventoryError(f"{path}:{number}: no group is called {group!r}{near}")
     lineages: _Lineages = {}
-    for group in content.defined:
-        with at(partial("{}:{}".format, path, content.named.get(group, 1))):
-            _lineage(content, group, lineages)
+    for group in sorted(content.defined):
+        _lineage(content, group, lineages, (), path)
     return inventory_of(_hosts(content, lineages, path))
 
 
@@ -149,16 +148,16 @@ def _hosts(content: _Content, lineages: _Lineages, path: pathlib.Path) -> Iterat
 
 
 def _lineage(
-    content: _Content, group: str, known: _Lineages, below: tuple[str, ...] = ()
+    content: _Content, group: str, known: _Lineages, below: tuple[str, ...], path: pathlib.Path
 ) -> frozenset[tuple[int, str]]:
     """A group and all that contain it, each with how far it is from `all` by its longest way; notes what it finds."""
     if group in below:
-        raise InventoryError(
-            f"groups contain themselves: {' > '.join((group, *reversed(below[below.index(group) :])))}"
-        )
+        cycle = (group, *reversed(below[below.index(group) :]))
+        line = max(content.named.get(name, 0) for name in cycle)
+        raise InventoryError(f"{path}:{line}: groups contain themselves: {' > '.join(cycle)}")
     if group not in known:
         parents = content.parents.get(group) or (["all"] if group != "all" else [])
-        above = frozenset().union(*(_lineage(content, parent, known, (*below, group)) for parent in parents))
+        above = frozenset().union(*(_lineage(content, parent, known, (*below, group), path) for parent in parents))
         known[group] = above | {(1 + max((depth for depth, _ in above), default=0), group)}
     return known[group]
 

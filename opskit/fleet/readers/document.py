@@ -81,7 +81,9 @@ def _fields(given: object, path: Path, place: Place) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise InventoryError(f"{place(path)}: {path[-1]!r} is a mapping of {', '.join(_FIELDS)}, not {_kind(given)}")
+        raise InventoryError(
+            f"{place(path)}: {'.'.join(map(str, path))} must be a mapping of {', '.join(_FIELDS)}, not {_kind(given)}"
+        )
     _check_keys(given, _FIELDS, path, place)
     fields = {key: value for key, value in given.items() if value is not None}
     if "roles" in fields:
@@ -98,7 +100,7 @@ def _fields(given: object, path: Path, place: Place) -> dict[str, Any]:
 def _check_keys(given: Mapping[Any, Any], known: tuple[str, ...], path: Path, place: Place) -> None:
     for key in given:
         if key not in known:
-            inside = f" in {path[-1]!r}" if path else ""
+            inside = f" in {'.'.join(map(str, path))}" if path else ""
             raise InventoryError(f"{place((*path, key))}: unknown key {key!r}{inside}{did_you_mean(key, known)}")
 
 

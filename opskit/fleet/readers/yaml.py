@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 2_000_000
 """How many values a file may come to, each alias counted in full."""
 
+DEPTH: Final = 100
+"""How deep values may be nested. PyYAML's fast loader calls itself for each level, until the interpreter crashes."""
+
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
 
@@ -30,8 +33,10 @@ def read(text: str, path: pathlib.Path) -> Inventory:
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # the fast one, where PyYAML was built with it
+    fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # where PyYAML was built with it
+    loader = fast(text)
     try:
+        _check_depth(text, path, fast)
         root = loader.get_single_node()
         if root is None:
             document = None
@@ -44,11 +49,19 @@ def read(text: str, path: pathlib.Path) -> Inventory:
         raise InventoryError(f"{path}{line}: not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InventoryError(f"{path}: not YAML: {error}") from error
-    except RecursionError as error:
-        raise InventoryError(f"{path}: not an inventory: values are nested too deeply") from error
     finally:
         loader.dispose()
     return inventory_from(document if document is not None else {}, partial(_place, path, root))
+
+
+def _check_depth(text: str, path: pathlib.Path, loader: Any) -> None:
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise InventoryError(f"{path}:{event.start_mark.line + 1}: not allowed: nested more than {DEPTH} deep")
 
 
 def _check(root: yaml.Node, path: pathlib.Path, known_tags: dict[str | None, Any]) -> None:

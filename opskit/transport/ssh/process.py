@@ -29,11 +29,11 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     Args:
         capture: Takes the output.
-        stdin: What the command reads: bytes, or a file.
+        stdin: What the command reads: bytes, a file, or None if its line closes that by itself.
         freed: Called once, when the channel is gone.
     """
 
-    def __init__(self, capture: Capture, stdin: bytes | Path, freed: Callable[[], object]) -> None:
+    def __init__(self, capture: Capture, stdin: bytes | Path | None, freed: Callable[[], object]) -> None:
         self._capture = capture
         self._stdin = stdin
         self._freed = freed
@@ -59,7 +59,7 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         if isinstance(self._stdin, Path):
             self._writable.set()
             self._feeding = asyncio.ensure_future(self._feed(self._stdin))
-        else:
+        elif self._stdin is not None:
             if self._stdin:
                 self._channel.write(self._stdin)
             self._channel.write_eof()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import asyncssh
 
 from opskit.engine.ports import Lost, Refused, Unreachable
-from opskit.transport.command_line import command_line
+from opskit.transport.command_line import command_line, reads_nothing
 from opskit.transport.ssh.failures import Attempt, explained
 from opskit.transport.ssh.known_hosts import remember
 from opskit.transport.ssh.process import RemoteProcess
@@ -77,7 +77,8 @@ class Way:
         while True:
             link = await self._link_with_room()
             was_warm = link.used
-            process = RemoteProcess(capture, step.terms.stdin, partial(self._freed, link))
+            stdin = None if reads_nothing(step) else step.terms.stdin
+            process = RemoteProcess(capture, stdin, partial(self._freed, link))
             link.sessions += 1
             link.used = True
             try:

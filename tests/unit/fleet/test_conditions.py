@@ -25,12 +25,12 @@ DB1 = Host("db1", roles={"db"}, vars={"dc": "ams", "cores": 2})
 FLEET = (APP1, BOTH, DB1)
 
 
-def compiled(source: str | Callable[[Host], object], place: str = "", **variables: object) -> Condition:
+def compiled(source: str | Callable[[Host], object], place: str = "", **variables: Any) -> Condition:
     """A condition that knows the variables."""
     return Condition.compile(source, Names(variables, {}, {}, None), place=place)
 
 
-def holding(source: str | Callable[[Host], object], **variables: object) -> list[str]:
+def holding(source: str | Callable[[Host], object], **variables: Any) -> list[str]:
     """The names of the hosts that the condition holds for."""
     condition = compiled(source, **variables)
     return [host.name for host in FLEET if condition.holds(host)]
@@ -166,7 +166,7 @@ async def eventually(_server: Host) -> bool:
         ("abc".startswith, "builtin_function_or_method"),
         (len, "builtin_function_or_method"),
         (iter([]), "list_iterator"),
-        ((number for number in ()), "generator"),
+        ((letter for letter in ""), "generator"),
     ],
 )
 def test_what_is_neither_true_nor_false_is_refused(value: object, kind: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +16,13 @@ from opskit.work.shell_context import HOLE, contexts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SHELLS = [
     shell.split()
     for shell in ("sh", "dash", "bash", "bash --posix", "busybox sh")
-    if shutil.which(shell.split()[0]) and (shell == "dash" or os.path.realpath(shutil.which("sh") or "") != shell)
+    # where sh is one of the others, once is enough
+    if shutil.which(shell.split()[0])
+    and (shell != "sh" or Path(shutil.which("sh") or "").resolve().name not in "dash bash")
 ]
 
 
@@ -70,7 +71,7 @@ PLAIN = [
     "echo \\\\@",
     "x=@",
     "PATH=$PATH:@ cmd",
-    "echo $@ a@b",
+    "echo a@b",
     'echo "$(cat @)"',
     "echo $(cat @) @",
     'echo "$(echo "$(cat @)")" @',
@@ -78,7 +79,6 @@ PLAIN = [
     "f() { ls @; }",
     "case $x in a) ls @;; esac",
     "$(f() { :; }; (ls) @)",
-    "cat <<EOF\nit's $(date) ${x} `y` $x \\\nEOF",
     "cat <<EOF @\nit's\nEOF\nls @",
     "cat <<'A' <<-B; ls @\n$( ` ${\nA\n\tit's \\$(\n\tB\nls @",
     "cat <<\\EOF\n`\nEOF\nls @",
@@ -107,7 +107,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("text", [text for text in PLAIN if not text.endswith("EOF")])
+@pytest.mark.parametrize("text", PLAIN)
 def test_a_word_of_its_own_takes_any_value(text: str) -> None:
     """A command in which nothing stands in the way refuses nothing."""
     assert set(places(text)) == {""}
@@ -242,7 +242,7 @@ FRAGMENTS = [
     "echo \"it's\" 'a\"b' it\\'s; " + SHOW,
     "# it's\n" + SHOW + " # it's",
     'x="$(' + SHOW + ')"',
-    "echo $(echo $(" + SHOW + '))"',
+    "echo $(echo $(" + SHOW + "))",
     "cat <<EOF; " + SHOW + "\nit's $x \"\nEOF\n",
     "cat <<'A' <<-B\n$( ` '\nA\n\tit's\n\tB\n" + SHOW,
     "case x in (x) " + SHOW + ";; esac",
@@ -255,7 +255,7 @@ FRAGMENTS = [
     "printf '%s\\0' \\\n @ >>shown",
     "if true; then\n\t" + SHOW + "\nfi",
     "printf '%s\\0' ''@\"\" >>shown",
-    "set -- @; printf '%s\\0' \"$@\" >>shown".replace("$@", "$*"),
+    "set -- @; printf '%s\\0' \"$*\" >>shown",
     "printf '%s\\0' @>>shown",
     "echo $'a\\n' $\"b\" a#b; " + SHOW,
 ]
@@ -281,7 +281,7 @@ VALUES = (
 
 
 @given(st.sampled_from(FRAGMENTS), VALUES)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(SHOW, "")
 @example("printf '%s\\0' @>>shown", "2")
 def test_a_value_arrives_as_exactly_one_argument(tmp_path: Path, fragment: str, value: str) -> None:
@@ -349,7 +349,7 @@ ATTACKS = [
 
 
 @given(st.data())
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_of_a_value_is_ever_run(tmp_path: Path, data: st.DataObject) -> None:
     """S8: even in nonsense a value is refused or harmless, and what a harmless value does to the rest is foreseen."""
     text = "".join(data.draw(st.lists(st.sampled_from(PIECES), min_size=2, max_size=12))) + "@"
