@@ -63,13 +63,14 @@ def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[
 
     Args:
         future: What to wait for.
-        tick: Called about ten times a second.
+        tick: Called about ten times a second; one that raises is reported once and no more called.
         interrupted: Called on each KeyboardInterrupt; the wait goes on, since the end is near.
 
     Raises:
         KeyboardInterrupt: There was one; the future has ended.
     """
     interrupt: KeyboardInterrupt | None = None
+    tick = _harmless(tick)
     while not future.done():
         try:
             wait_for_futures([future], timeout=TICK_SECONDS)
@@ -85,6 +86,7 @@ def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[
 async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Callable[[], object]) -> T:
     """Wait on the caller's own loop, as `block` does in a thread; a cancelled caller waits for the end it asked for."""
     wrapped = asyncio.wrap_future(future)
+    tick = _harmless(tick)
     cancellation: asyncio.CancelledError | None = None
     while not wrapped.done():
         try:
@@ -94,8 +96,25 @@ async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Cal
             cancellation = error
             cancelled()
     if cancellation is not None:
+        wrapped.exception()  # what the run came to is told by `future`; asyncio must not miss a reader
         raise cancellation
     return wrapped.result()
+
+
+def _harmless(tick: Callable[[], object]) -> Callable[[], None]:
+    """What is shown of a run must not end the wait for it."""
+    shows = True
+
+    def call() -> None:
+        nonlocal shows
+        if shows:
+            try:
+                tick()
+            except Exception as error:  # noqa: BLE001 - whatever a display can do
+                shows = False
+                logger.warning("opskit: progress is not shown any more: %s: %s", type(error).__name__, error)
+
+    return call
 
 
 class UserThread:
@@ -104,23 +123,28 @@ class UserThread:
     A callback that raises, or falls too far behind, is reported once and dropped; what it is called for goes on.
     """
 
-    FURTHEST_BEHIND = 100_000
+    FURTHEST_BEHIND = 32 * 1024 * 1024
+    """How much text may wait, in characters; each call counts as `CALL` more."""
+
+    CALL = 300
     SECONDS_TO_CATCH_UP = 10.0
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[object, ...]] | None] = queue.SimpleQueue()
-        self._dropped: set[Callable[..., object]] = set()
+        self._dropped: list[Callable[..., object]] = []
+        self._given = self._made = 0  # one is counted by who calls, the other by the thread: their difference waits
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="opskit-callbacks", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function soon; returns at once."""
-        if function in self._dropped:
+        if self._is_dropped(function):
             return
-        if self._calls.qsize() > self.FURTHEST_BEHIND:
+        if self._given - self._made > self.FURTHEST_BEHIND:
             self._drop(function, "it is too slow")
             return
+        self._given += self._weight(arguments)
         self._calls.put((function, arguments))
 
     def finish(self) -> None:
@@ -139,15 +163,23 @@ class UserThread:
     def _work(self) -> None:
         while (entry := self._calls.get()) is not None:
             function, arguments = entry
-            if function in self._dropped:
+            self._made += self._weight(arguments)
+            if self._is_dropped(function):
                 continue
             try:
                 function(*arguments)
-            except Exception as error:  # noqa: BLE001 - whatever the user's code raises
+            except BaseException as error:  # noqa: BLE001 - whatever the user's code raises; this thread ends by `finish`
                 self._drop(function, f"it raised {type(error).__name__}: {error}")
 
+    def _weight(self, arguments: tuple[object, ...]) -> int:
+        return self.CALL + sum(len(argument) for argument in arguments if isinstance(argument, str))
+
+    def _is_dropped(self, function: Callable[..., object]) -> bool:
+        """By identity: a callable need not be hashable, and may be equal to another."""
+        return any(dropped is function for dropped in self._dropped)
+
     def _drop(self, function: Callable[..., object], why: str) -> None:
-        self._dropped.add(function)
+        self._dropped.append(function)
         logger.warning("opskit: %s is not called any more: %s", getattr(function, "__qualname__", function), why)
 
 

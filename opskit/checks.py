@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ Check = Callable[[Any], Any]
 
 
 def number(value: object) -> float:
-    """A finite number, or its text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    """A finite number (also numpy's), or its text."""
+    if isinstance(value, bool) or not isinstance(value, (Real, str)):
         raise ValueError(f"must be a number, not {type(value).__name__}")  # noqa: TRY004 - callers map ValueError alone
     try:
         found = float(value)
     except ValueError:
         raise ValueError("must be a number") from None
+    except OverflowError:
+        found = math.inf
     if not math.isfinite(found):
         raise ValueError("must be a finite number")
     return found
@@ -120,7 +123,7 @@ def environment(value: object) -> tuple[tuple[str, str], ...]:
     for key, item in value.items():
         if not isinstance(key, str) or not re.fullmatch(r"[^\s=\0]+", key):
             raise ValueError(f"has the name {key!r}: no blank, '=' or NUL may stand in it")
-        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+        if isinstance(item, bool) or not isinstance(item, (str, Real)):
             raise ValueError(f"has {key}={item!r}: a value must be text or a number")  # noqa: TRY004 - as above
         if "\0" in str(item):
             raise ValueError(f"has a NUL in the value of {key}")
@@ -153,9 +156,12 @@ def paths(value: object) -> tuple[Path, ...]:
 
 def path(value: object) -> Path:
     """A path, `~` filled in."""
-    if not isinstance(value, (str, PathLike)) or not str(value):
+    if not isinstance(value, (str, PathLike)) or not str(value).strip() or "\0" in str(value):
         raise ValueError("must be a path")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"can't be found: {error}") from None
 
 
 def function(value: object) -> Callable[..., object]:

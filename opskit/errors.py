@@ -26,20 +26,24 @@ The lowest room of the house: it imports nothing of opskit.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import CodeType, TracebackType
 
     from opskit.results import Results
+
+_NOT_THE_USERS: Final = {"opskit", "IPython", "ipykernel", *sys.stdlib_module_names}
 
 
 class OpskitError(Exception):
     """The base of everything that opskit raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
-        """Show the message and its notes alone in IPython; the traceback stays in the exception."""
-        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+        """Show the message, its notes and the user's line in IPython; the traceback stays in the exception."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ()), *_users_line(self.__traceback__)]
 
 
 class SettingsError(OpskitError):
@@ -135,7 +139,37 @@ def did_you_mean(word: str, known: Iterable[str], *, plural: str = "known") -> s
     near = difflib.get_close_matches(str(word), candidates, n=3, cutoff=0.6)
     if near:
         return "; did you mean " + " or ".join(repr(name) for name in near) + "?"
+    # A notebook has many names of its own, such as `_` and `__name__`.
+    candidates = [name for name in candidates if not name.startswith("_")]
     if not candidates:
         return ""
     shown = ", ".join(candidates[:12]) + (", ..." if len(candidates) > 12 else "")  # noqa: PLR2004 - a line's worth
     return f"; {plural}: {shown}"
+
+
+def place_in(code: CodeType, line: int) -> str:
+    """Say where a line of code stands: `line 3 of the cell`, or `deploy.py, line 3`."""
+    file = code.co_filename
+    # Cells are no files: IPython calls them `<ipython-input-...>`, a kernel `/tmp/ipykernel_.../....py`.
+    if not file.startswith("<ipython-input") and "ipykernel_" not in file:
+        return f"{file}, line {line}"
+    return f"line {line} of the cell" + ("" if code.co_name.startswith("<") else f" that defines {code.co_name}()")
+
+
+def _users_line(traceback: TracebackType | None) -> list[str]:
+    """The last line of the user's own code in a traceback; none for a magic, whose text is the user's code."""
+    found = None
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__"))
+        if module.startswith("opskit.notebook"):
+            return []
+        if module.partition(".")[0] not in _NOT_THE_USERS:
+            found = traceback
+        traceback = traceback.tb_next
+    if found is None:
+        return []
+    import linecache
+
+    frame, line = found.tb_frame, found.tb_lineno
+    text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
+    return [f"at {place_in(frame.f_code, line)}" + (f": {text}" if text else "")]

@@ -46,6 +46,9 @@ class Change(Generic[T]):
         self._token: Token[T] | None = None
         scoped._assign(value)  # noqa: SLF001 - two halves of one idea
 
+    def __repr__(self) -> str:
+        return f"<set to {self._value!r}>"
+
     def __enter__(self) -> T:
         scoped = self._scoped
         scoped._assign(self._before)  # noqa: SLF001 - two halves of one idea

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from opskit import bridge, views
 from opskit.engine.run import Run
-from opskit.errors import Cancelled, InventoryError, PlanError
+from opskit.errors import Cancelled, InventoryError, PlanError, place_in
 from opskit.events import Event, Output
 from opskit.fleet import Inventory, load_inventory
 from opskit.fleet.names import Names
@@ -42,6 +42,12 @@ def use(inventory: Inventory | str | PathLike[str]) -> Change[Inventory | None]:
         InventoryError: The file can't be read.
     """
     return _inventory.set(inventory if isinstance(inventory, Inventory) else load_inventory(inventory))
+
+
+def forget(inventory: Inventory) -> None:
+    """Use this inventory no more; does nothing if another one is in use."""
+    if _inventory.get() == inventory:
+        _inventory.set(None)
 
 
 def default_inventory() -> Inventory:
@@ -295,4 +301,4 @@ def _caller() -> FrameType:
 
 def _place(frame: FrameType) -> str:
     """Where the caller stands, for errors."""
-    return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+    return place_in(frame.f_code, frame.f_lineno)

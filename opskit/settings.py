@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,9 @@ class _Given:
     """Settings that `configure` was given, checked."""
 
     values: tuple[tuple[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.values)
 
 
 _configured: Scoped[_Given] = Scoped("opskit_settings", _Given())
@@ -143,7 +147,8 @@ def _parsed_file(path: Path, changed: int, length: int) -> Mapping[str, Any]:  #
     lines = content.splitlines()
 
     def line_of(name: str) -> int:
-        return next((number for number, line in enumerate(lines, 1) if line.strip().startswith((name, f"[{name}"))), 1)
+        key = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[].=]""")
+        return next((number for number, line in enumerate(lines, 1) if key.match(line)), 1)
 
     return {name: _checked(name, value, f"{path}, line {line_of(name)}") for name, value in values.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ class Capture:
             self._lines[stream].add(data)
 
     def finish(self) -> None:
-        """Hand out what came after the last line end. Nothing is received after this."""
+        """Hand out what came after the last line end. What a host sends after this is no line any more."""
         for lines in self._lines.values():
             lines.finish()
+        self._lines = {}
 
     @property
     def stdout(self) -> str:
@@ -57,63 +57,45 @@ class Capture:
 
 
 class _Kept:
-    """The head and the tail of one stream."""
+    """The head and the tail of one stream: two buffers, so that many small pieces cost no more than a few large ones."""
 
-    __slots__ = ("_head", "_limit", "_size", "_tail", "_tail_size", "left_out")
+    __slots__ = ("_head", "_head_size", "_size", "_tail", "_tail_size")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._head: list[bytes] = []
-        self._tail: deque[bytes] | None = None
+        self._head_size = limit // 2
+        self._tail_size = limit - limit // 2
+        self._head = bytearray()
+        self._tail = bytearray()
         self._size = 0
-        self._tail_size = 0
-        self.left_out = 0
 
     def add(self, data: bytes) -> None:
         self._size += len(data)
-        if self._tail is None:
-            self._head.append(data)
-            if self._size > self._limit:
-                self._overflow()
-            return
-        self._tail.append(data)
-        self._tail_size += len(data)
-        self._shorten(self._tail)
+        room = self._head_size - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data[-self._tail_size :]
+        if len(self._tail) > 2 * self._tail_size:  # now and then, since each cut moves what stays
+            del self._tail[: -self._tail_size]
 
-    def _overflow(self) -> None:
-        """From here on keep a head of fixed length, and a tail that moves."""
-        everything = b"".join(self._head)
-        middle = self._limit // 2
-        self._head = [everything[:middle]]
-        self._tail = deque([everything[middle:]])
-        self._tail_size = len(everything) - middle
-        self._shorten(self._tail)
-
-    def _shorten(self, tail: deque[bytes]) -> None:
-        surplus = self._tail_size - (self._limit - self._limit // 2)
-        while surplus > 0:
-            piece = tail.popleft()
-            if len(piece) > surplus:
-                tail.appendleft(piece[surplus:])
-            cut = min(surplus, len(piece))
-            self._tail_size -= cut
-            self.left_out += cut
-            surplus -= cut
+    @property
+    def left_out(self) -> int:
+        """How many bytes came that were not kept."""
+        return max(0, self._size - self._head_size - self._tail_size)
 
     def text(self) -> str:
-        head = b"".join(self._head)
-        if self._tail is None:
-            return head.decode("utf-8", "replace")
-        tail = b"".join(self._tail)
+        tail = self._tail[-self._tail_size :]
+        if not self.left_out:
+            return (self._head + tail).decode("utf-8", "replace")
         start = next((i for i in range(min(4, len(tail))) if tail[i] & 0xC0 != 0x80), 0)  # noqa: PLR2004 - UTF-8's own
-        whole_characters = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+        whole_characters = codecs.getincrementaldecoder("utf-8")("replace").decode(self._head)
         return f"{whole_characters}\n... {self.left_out} bytes left out ...\n{tail[start:].decode('utf-8', 'replace')}"
 
 
 class _Lines:
     """One stream cut into whole lines; a line longer than the limit is handed out in pieces."""
 
-    __slots__ = ("_decoder", "_limit", "_on_line", "_pending", "_stream")
+    __slots__ = ("_decoder", "_limit", "_on_line", "_pending", "_size", "_stream")
 
     def __init__(self, stream: Stream, limit: int, on_line: Callable[[Stream, str], object]) -> None:
         self._stream: Stream = stream
@@ -121,24 +103,29 @@ class _Lines:
         self._on_line = on_line
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending: list[str] = []
+        self._size = 0
 
     def add(self, data: bytes) -> None:
-        *whole, rest = self._decoder.decode(data).split("\n")
-        for line in whole:
-            self._pending.append(line)
+        first, *others = self._decoder.decode(data).split("\n")
+        self._keep(first)
+        for part in others:
+            self._hand_out("\r")
+            self._keep(part)
+        if self._size > self._limit:
             self._hand_out()
-        if rest:
-            self._pending.append(rest)
-            if sum(map(len, self._pending)) > self._limit:
-                self._hand_out()
 
     def finish(self) -> None:
-        rest = self._decoder.decode(b"", final=True)
-        if rest or self._pending:
-            self._pending.append(rest)
-            self._hand_out()
+        self._keep(self._decoder.decode(b"", final=True))
+        if self._pending:
+            self._hand_out("\r")
 
-    def _hand_out(self) -> None:
-        line = "".join(self._pending)
+    def _keep(self, part: str) -> None:
+        if part:
+            self._pending.append(part)
+            self._size += len(part)
+
+    def _hand_out(self, end: str = "") -> None:
+        line = "".join(self._pending).removesuffix(end)
         self._pending.clear()
-        self._on_line(self._stream, line.removesuffix("\r"))
+        self._size = 0
+        self._on_line(self._stream, line)

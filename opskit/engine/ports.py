@@ -59,6 +59,8 @@ class Connection(Protocol):
     async def start(self, step: Step, capture: Capture) -> Process:
         """Send the step's command; its output goes to `capture`.
 
+        A cancel is raised only where surely nothing was sent; one that comes later is `Lost`.
+
         Raises:
             Unreachable: Surely not sent: the connection was gone before.
             Refused: Surely not run: the host refused it.

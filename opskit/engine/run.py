@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import UTC, datetime
 from itertools import groupby
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from opskit.engine.ports import Connection, Ending, Process, Transport
     from opskit.results import Status
     from opskit.work.plan import Plan, Step
+
+logger = logging.getLogger("opskit")
 
 
 class Run:
@@ -51,6 +54,8 @@ class Run:
         self._tell_lines = tell_lines
         self._rows: dict[int, HostResult] = {}
         self._bad_hosts: set[str] = set()
+        limit = plan.terms.max_failures
+        self._tolerated = 0 if limit is None else limit.of(len({step.host.name for step in plan.steps}))
         self._working: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self.cancelled = False
@@ -94,13 +99,9 @@ class Run:
         self._emit(events.ChunkStarted(number, len(hosts), len(steps)))
         waiting = iter(hosts)
         await asyncio.gather(*(self._work(waiting) for _ in range(min(self.plan.fanout, len(hosts)))))
-        if self.plan.terms.on_error == "stop" and len(self._bad_hosts) > self._tolerated():
+        if self.plan.terms.on_error == "stop" and len(self._bad_hosts) > self._tolerated:
             self._stopping = True
         self._emit(events.ChunkEnded(number, not self._stopping))
-
-    def _tolerated(self) -> int:
-        limit = self.plan.terms.max_failures
-        return 0 if limit is None else limit.of(len({step.host.name for step in self.plan.steps}))
 
     async def _work(self, waiting: Iterator[list[Step]]) -> None:
         """One of `fanout` workers: take the next host until none is left."""
@@ -131,6 +132,10 @@ class Run:
         except Unreachable as error:
             for step in steps:
                 self._ended(step, _row(step, "unreachable", error=str(error), cause=error.cause))
+        except Exception as error:  # noqa: BLE001 - a fault with one host is no other host's
+            for step in steps:
+                if id(step) not in self._rows:
+                    self._ended(step, _row(step, "unknown", error=_fault(error, step)))
 
     async def _work_step(self, connection: Connection, step: Step) -> None:
         """Send one command and see it to its end, whatever that is."""
@@ -163,10 +168,10 @@ class Run:
         except Lost as error:
             self._ended(step, row("unknown", error=str(error)))
         except asyncio.CancelledError:
-            self._ended(
-                step, row("unknown", error=f"cancelled while it was being sent; may still run on {step.host.name}")
-            )
+            self._ended(step, _row(step, "not_started"))
             raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ended(step, row("unknown", error=_fault(error, step)))
         else:
             await self._see_through(process, step, row)
 
@@ -185,6 +190,8 @@ class Run:
             left = await _end(process, step)
             self._ended(step, row("cancelled", error=f"cancelled; {left}"))
             raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ended(step, row("unknown", error=_fault(error, step)))
         else:
             status: Status = "ok" if ending.exit_code == 0 else "failed"
             ended = row(status, exit_code=ending.exit_code, signal=ending.signal)
@@ -199,7 +206,7 @@ class Run:
         self._rows[id(step)] = result
         if result.bad:
             self._bad_hosts.add(result.host)
-            if self.plan.terms.max_failures is not None and len(self._bad_hosts) > self._tolerated():
+            if self.plan.terms.max_failures is not None and len(self._bad_hosts) > self._tolerated:
                 self._stopping = True
         self._emit(events.StepEnded(step, result))
 
@@ -210,7 +217,15 @@ async def _end(process: Process, step: Step) -> str:
         sure = await process.end()
     except asyncio.CancelledError:
         sure = False
+    except Exception as error:  # noqa: BLE001 - as above
+        return _fault(error, step)
     return "it was ended" if sure else f"it may still run on {step.host.name}"
+
+
+def _fault(error: Exception, step: Step) -> str:
+    """Report what no transport may raise, which says nothing about the command."""
+    logger.error("opskit: a fault of its own with %s", step.host.name, exc_info=error)
+    return f"a fault of opskit's own ({type(error).__name__}: {error}); it may still run on {step.host.name}"
 
 
 def _row(step: Step, status: Status, **more: Any) -> HostResult:

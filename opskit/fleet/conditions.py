@@ -60,7 +60,7 @@ class Condition:
             return cls(_name_of(source), place, lambda host, _asked: function(host), {})
         text = source.strip()
         try:
-            code = compile(text, "<condition>", "eval", dont_inherit=True)
+            code = compile(text, "<condition>", "eval")
             wanted = _free_names(text) - _OWN_NAMES
         except SyntaxError as error:
             raise ConditionError(_described(text, place, error)) from error

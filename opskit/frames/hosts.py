@@ -63,8 +63,7 @@ def host_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     Raises:
         InventoryError: There is no column (or index) `name` or `host`, a column is there twice, or names are missing.
     """
-    if twice := [str(column) for column, count in Counter(map(str, frame.columns)).items() if count > 1]:
-        raise InventoryError(f"the DataFrame has more than one column {', '.join(map(repr, twice))}")
+    _refuse_twins(frame.columns)
     label, names = _names(frame, "name", "host")
     if missing := [row for row, absent in enumerate(names.isna()) if absent]:
         rows = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
@@ -107,6 +106,7 @@ def _names(frame: pd.DataFrame, *labels: str) -> tuple[str, pd.Series[Any]]:
     """The label and the values of the first such column, or else of the first index so named."""
     for label in labels:
         if label in frame.columns:
+            _refuse_twins(frame.columns[frame.columns == label])
             return label, frame[label]
     for label in labels:
         if label in frame.index.names:
@@ -114,6 +114,11 @@ def _names(frame: pd.DataFrame, *labels: str) -> tuple[str, pd.Series[Any]]:
     raise InventoryError(
         f"the DataFrame has no column or index {' or '.join(map(repr, labels))}; its columns: {_columns(frame)}"
     )
+
+
+def _refuse_twins(columns: pd.Index[Any]) -> None:
+    if twins := [repr(column) for column, count in Counter(map(str, columns)).items() if count > 1]:
+        raise InventoryError(f"the DataFrame has more than one column {', '.join(twins)}")
 
 
 def _columns(frame: pd.DataFrame) -> str:

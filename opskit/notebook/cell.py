@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from opskit.errors import PlanError
+from opskit.errors import PlanError, did_you_mean
+from opskit.work.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +17,9 @@ if TYPE_CHECKING:
 SETTERS: Final = ("undo", "sudo", "user", "env", "cwd", "timeout", "key", "irreversible", "last")
 """The options that an indented line of a branch can set."""
 
-_HEAD: Final = re.compile(r"when(?=[\s(])|else\s*:")
-_SETTER: Final = re.compile(rf"\s+({'|'.join(SETTERS)}):(?:\s+(.*))?$")
+_HEAD: Final = re.compile(r"""when(?=[\s:(\[{'"]|$)|else:""")
+_SETTER: Final = re.compile(r"\s+([a-z_]+):(?:\s+(.*))?$")
+_LINE_END: Final = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def branches(body: str) -> list[CellBranch] | None:
     Raises:
         PlanError: A line stands where none can, or a branch has no colon; says which line.
     """
-    lines = body.splitlines()
+    lines = _LINE_END.split(body)
     starts = [number for number, line in enumerate(lines) if _HEAD.match(line)]
     if not starts:
         return None
@@ -53,23 +57,34 @@ def branches(body: str) -> list[CellBranch] | None:
 
 def _branch(lines: Sequence[str], first: int) -> CellBranch:
     condition, command = _head(lines[0], first)
-    rest = [(first + offset, line) for offset, line in enumerate(lines[1:], 1)]
+    rest = [(first + offset, line) for offset, line in enumerate(lines[1:], 1) if not line.startswith("#")]
     options: dict[str, str] = {}
-    while rest and (not rest[0][1].strip() or (found := _SETTER.match(rest[0][1]))):
-        number, line = rest.pop(0)
-        if not line.strip():
-            continue
-        assert found is not None
-        name, value = found[1], (found[2] or "").strip()
-        if name in options:
-            raise PlanError(f"line {number} of the cell: `{name}:` stands there a second time for this branch")
-        options[name] = value
+    while rest and (not rest[0][1].strip() or _sets(*rest[0], options)):
+        rest.pop(0)
     script = "\n".join([*([command] if command else []), *_dedented(rest)])
     if not script.strip():
         raise PlanError(
             f"line {first} of the cell: the branch has no command; write it after the colon, or indented below"
         )
     return CellBranch(condition, script, options, first)
+
+
+def _sets(number: int, line: str, options: dict[str, str]) -> bool:
+    """Take a line that sets an option up; tell whether it was one."""
+    if not (found := _SETTER.match(line)):
+        return False
+    name, value = found[1], (found[2] or "").strip()
+    if name in options:
+        raise PlanError(f"line {number} of the cell: `{name}:` stands there a second time for this branch")
+    if name in SETTERS:
+        options[name] = value
+        return True
+    # A slip of the pen shall not be sent to hosts as the first line of a script.
+    if difflib.get_close_matches(name, [*SETTERS, *OPTIONS], n=1, cutoff=0.75):
+        raise PlanError(
+            f"line {number} of the cell: no option of a branch is called {name!r}{did_you_mean(name, SETTERS)}"
+        )
+    return False
 
 
 def _head(line: str, number: int) -> tuple[str | None, str]:
@@ -82,15 +97,19 @@ def _head(line: str, number: int) -> tuple[str | None, str]:
         raise PlanError(
             f"line {number} of the cell: no colon ends the condition; write `when CONDITION: COMMAND`\n  {line}"
         )
-    # Where no left side compiles, the whole line up to its last colon shows best what is wrong with it.
+    # Where no left side compiles, what stands before the first colon goes on, to be refused with a caret.
     colon = next((at for at in colons if _compiles(text[:at])), colons[0])
     return text[:colon].strip(), text[colon + 1 :].strip()
 
 
 def _compiles(text: str) -> bool:
     try:
-        compile(text.strip(), "<condition>", "eval")
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # what is odd about the condition is told once, when it is compiled for good
+            compile(text.strip(), "<condition>", "eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
 
@@ -107,7 +126,6 @@ def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[str]:
         if line.strip() and not (indent and line.startswith(indent)):
             if not line[0].isspace():
                 _expect_nothing(line, number)
-                continue
             raise PlanError(
                 f"line {number} of the cell: it is indented differently from its script's first line "
                 f"({_told(line)} there, {_told(first)} first); indent a script by the same blanks"
@@ -117,7 +135,8 @@ def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[str]:
 
 def _told(line: str) -> str:
     blanks = line[: len(line) - len(line.lstrip())]
-    return f"{len(blanks)} {'tabs' if chr(9) in blanks else 'blanks'}"
+    noun = "tab" if "\t" in blanks else "blank"
+    return f"{len(blanks)} {noun}{'' if len(blanks) == 1 else 's'}"
 
 
 def _expect_nothing(line: str, number: int) -> None:

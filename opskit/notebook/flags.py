@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.errors import PlanError, did_you_mean
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _WORD: Final = re.compile(r"""(?:[^\s'"]|'[^']*'|"(?:[^"\\]|\\.)*")+""")
 _QUOTED: Final = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)\"""")
-_VARIABLE: Final = re.compile(r"\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)")
+_VARIABLE: Final = re.compile(r"\{([^\W\d]\w*)\}|\$([^\W\d]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,12 @@ def flag_of(name: str) -> str:
     return "--" + name.rstrip("_").replace("_", "-")
 
 
-_TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and not option.switch}
-_SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and option.switch}
+_TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and not option.switch} | {
+    "--out": "out"
+}
+_SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and option.switch} | {
+    "--quiet": "quiet"
+}
 _SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
     "-o": "--out",
     "-q": "--quiet",
@@ -71,36 +76,34 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
     Raises:
         PlanError: An unknown flag, a missing value, an unclosed quote, or a word where none can be.
     """
-    options: dict[str, Any] = {}
-    own: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     position = 0
-    while (word := _next(line, position, magic)) is not None:
-        text = word[0]
-        if not text.startswith("-") or text == "--":
-            rest = line[word.end() if text == "--" else word.start() :].strip()
-            if not takes_rest:
-                raise PlanError(
-                    f"{magic}: {text!r} is no flag, and only flags can stand on this line; usage:\n{usage()}"
-                )
-            return Flags(options, **own, rest=rest)
-        flag, joined, value = text.partition("=")
+    while (word := _next(line, position, magic)) and word[0].startswith("-") and word[0] != "--":
+        flag, joined, text = word[0].partition("=")
         flag, position = _SHORT.get(flag, flag), word.end()
-        if flag in _SWITCHES or flag == "--quiet":
-            target = own if flag == "--quiet" else options
-            target[_SWITCHES.get(flag, "quiet")] = True
+        name = _TAKES_VALUE.get(flag) or _SWITCHES.get(flag)
+        if name is None:
+            near = did_you_mean(flag, [*_TAKES_VALUE, *_SWITCHES])
+            raise PlanError(f"{magic}: no flag is called {flag!r}{near}; {magic}? shows them all")
+        if name in given:
+            raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
+        if flag in _SWITCHES:
+            if joined:
+                raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
+            given[name] = True
             continue
-        if flag not in _TAKES_VALUE and flag != "--out":
-            known = [*_TAKES_VALUE, *_SWITCHES, "--out", "--quiet"]
-            raise PlanError(f"{magic}: no flag is called {flag!r}{did_you_mean(flag, known)}; {magic}? shows them all")
         if not joined:
             if (following := _next(line, position, magic)) is None:
                 raise PlanError(f"{magic}: {flag} needs a value")
-            value, position = following[0], following.end()
-        if flag == "--out":
-            own["out"] = _identifier(_unquoted(value), magic)
-        else:
-            options[_TAKES_VALUE[flag]] = _filled(_unquoted(value), variables, f"{magic}: {flag}")
-    return Flags(options, **own)
+            text, position = following[0], following.end()
+        value = _unquoted(text)
+        given[name] = _identifier(value, magic) if name == "out" else _filled(value, variables, f"{magic}: {flag}")
+    if word and not takes_rest:
+        raise PlanError(
+            f"{magic}: {word[0]!r} is no flag; commands stand below this line, and {magic}? shows all flags"
+        )
+    rest = line[word.end() if word[0] == "--" else word.start() :].strip() if word else ""
+    return Flags(out=given.pop("out", None), quiet=given.pop("quiet", False), options=given, rest=rest)
 
 
 def _next(line: str, position: int, magic: str) -> re.Match[str] | None:
@@ -118,7 +121,7 @@ def _unquoted(word: str) -> str:
 
 
 def _identifier(word: str, magic: str) -> str:
-    if not word.isidentifier():
+    if not word.isidentifier() or iskeyword(word):
         raise PlanError(f"{magic}: --out takes a variable's name, not {word!r}")
     return word
 

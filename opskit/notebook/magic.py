@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -30,6 +31,7 @@ class OpskitMagics(Magics):
     """`%%parallel`, `%parallel` and `%opskit`."""
 
     _fleet: Fleet | None = None
+    _fleet_hosts = Inventory(())
 
     @no_var_expand
     @line_cell_magic
@@ -83,27 +85,36 @@ class OpskitMagics(Magics):
             self._variables[name] = value
 
     def _use(self, what: str) -> None:
-        """Take an inventory from a file, or from a variable of the notebook."""
+        """Take an inventory from a file, or from a variable of the notebook that holds one or a file's path."""
+        what = what.strip("'\"")
         if not what:
             raise PlanError("%opskit use: name an inventory's file, or a variable that holds an inventory")
-        held = self._variables.get(what)
-        session.use(held if isinstance(held, Inventory) else what)
+        held = self._variables.get(what, what)
+        if not isinstance(held, (Inventory, str, PathLike)):
+            raise PlanError(
+                f"%opskit use: {what} is a variable of type {type(held).__name__}, and no inventory; "
+                "opskit.Inventory.from_frame makes one of a DataFrame"
+            )
+        session.use(held)
         self._told()
 
     def _fleet_verb(self, words: str) -> None:
         """`up [COUNT]` or `down`: the embedded fleet, as long as this kernel lives."""
         verb, _, count = words.partition(" ")
-        if verb not in ("up", "down") or (count and not count.strip().isdigit()):
+        if verb not in ("up", "down") or (count and not (verb == "up" and count.strip().isdecimal())):
             raise PlanError("%opskit fleet: write `%opskit fleet up 8` or `%opskit fleet down`")
+        fleet = Fleet(int(count or 8)) if verb == "up" else None
         if self._fleet is not None:
             self._fleet.down()
             self._fleet = None
-        if verb == "up":
-            fleet = Fleet(int(count or 8))
-            fleet.up()
-            self._fleet = fleet
-            session.use(fleet.inventory)
-            self._told()
+            session.forget(self._fleet_hosts)
+        if fleet is None:
+            print("no embedded fleet is up")  # noqa: T201 - a magic's answer
+            return
+        fleet.up()
+        self._fleet, self._fleet_hosts = fleet, fleet.inventory
+        session.use(self._fleet_hosts)
+        self._told()
 
     def _told(self) -> None:
         inventory = session.default_inventory()

@@ -27,9 +27,8 @@ def fold(names: Iterable[str]) -> str:
 
 def _folded_at(place: int, split: list[list[str]]) -> list[list[str]]:
     groups: dict[tuple[str, ...], list[list[str]]] = {}
-    for parts in split:
-        alike = (*parts[:place], *parts[place + 1 :]) if place < len(parts) else (*parts, "")
-        groups.setdefault(alike, []).append(parts)
+    for parts in split:  # a name too short to have this place keeps all its parts, and so is alone in its group
+        groups.setdefault((*parts[:place], *parts[place + 1 :]), []).append(parts)
     return [
         [*group[0][:place], _runs([parts[place] for parts in group]), *group[0][place + 1 :]]
         if len(group) > 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from opskit.engine.ports import Ending, Refused
+from opskit.engine.ports import Ending, Lost, Refused
 from opskit.transport.command_line import command_line
 
 if TYPE_CHECKING:
@@ -50,19 +51,19 @@ class LocalConnection:
         """Start the command; raises Refused if the system does not."""
         loop = asyncio.get_running_loop()
         stdin = step.terms.stdin
+        process = LocalProcess(capture)
         try:
-            file = await asyncio.to_thread(stdin.open, "rb") if isinstance(stdin, Path) else None
-            process = LocalProcess(capture)
-            await loop.subprocess_exec(
-                lambda: process, "/bin/sh", "-c", command_line(step), start_new_session=True, cwd=Path.home(),
-                stdin=file if file is not None else asyncio.subprocess.PIPE,
-            )  # fmt: skip
+            # Opened here and not in a thread: it takes no longer than what follows, and no cancel can lose it.
+            with stdin.open("rb") if isinstance(stdin, Path) else nullcontext(asyncio.subprocess.PIPE) as source:
+                await loop.subprocess_exec(
+                    lambda: process, "/bin/sh", "-c", command_line(step), start_new_session=True, cwd=Path.home(),
+                    stdin=source,
+                )  # fmt: skip
         except OSError as error:
             raise Refused(f"this machine could not start the command: {error.strerror}") from error
-        if file is not None:
-            file.close()
-        else:
-            assert isinstance(stdin, bytes)
+        except asyncio.CancelledError:
+            raise Lost("cancelled while it was being started; it was killed, but may have begun") from None
+        if isinstance(stdin, bytes):
             process.feed(stdin)
         return process
 
@@ -120,7 +121,7 @@ class LocalProcess(asyncio.SubprocessProtocol):
         await asyncio.shield(self._ended)
         code = self._of_system().get_returncode()
         assert code is not None
-        return Ending(code) if code >= 0 else Ending(None, signal.Signals(-code).name.removeprefix("SIG"))
+        return Ending(code) if code >= 0 else Ending(None, _signal_name(-code))
 
     async def end(self) -> bool:
         """End the process group: TERM, and KILL if it does not listen."""
@@ -130,6 +131,8 @@ class LocalProcess(asyncio.SubprocessProtocol):
                 os.killpg(group, number)
             except ProcessLookupError:
                 return True
+            except PermissionError:
+                return False
             await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
             if self._ended.done():
                 return True
@@ -138,3 +141,11 @@ class LocalProcess(asyncio.SubprocessProtocol):
     def _of_system(self) -> asyncio.SubprocessTransport:
         assert self._transport is not None
         return self._transport
+
+
+def _signal_name(number: int) -> str:
+    """As SSH names them; real-time signals have no name."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from tests.system.sshd import SshdFleet, find_sshd
 
 from opskit.fleetlab import Fleet
+from tests.needs import need_program
+from tests.system.sshd import SshdFleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +25,6 @@ class StartSshd(Protocol):
         """Start them, and give the fleet; it ends with the test."""
 
 
-def need_sshd() -> None:
-    """Skip where there is no sshd; fail where there has to be one."""
-    if find_sshd() is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("install openssh-server")
-
-
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Fleet]:
     """The embedded fleet with the hosts of the acceptance cases; shared, so leave it as it was."""
@@ -38,10 +32,17 @@ def embedded() -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture
+def own() -> Iterator[Fleet]:
+    """An embedded fleet of one host, app1, that the test may break."""
+    with Fleet(1) as fleet:
+        yield fleet
+
+
 @pytest.fixture(scope="session")
 def sshd_fleet() -> Iterator[SshdFleet]:
     """Twenty hosts of real OpenSSH; shared, so leave them as they were."""
-    need_sshd()
+    need_program("sshd", "openssh-server")
     with SshdFleet(20) as fleet:
         yield fleet
 
@@ -49,7 +50,7 @@ def sshd_fleet() -> Iterator[SshdFleet]:
 @pytest.fixture
 def sshd() -> Iterator[StartSshd]:
     """Start real OpenSSH of the test's own, with a configuration of its own."""
-    need_sshd()
+    need_program("sshd", "openssh-server")
     with ExitStack() as stack:
 
         def start(count: int = 1, **config: str | int) -> SshdFleet:

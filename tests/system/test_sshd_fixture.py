@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 import yaml
+
 from tests.system.sshd import SshdFleet
 
 if TYPE_CHECKING:
-    from conftest import StartSshd
-    from sshd import SshdHost
+    from tests.system.conftest import StartSshd
+    from tests.system.sshd import SshdHost
 
 pytestmark = pytest.mark.system
 

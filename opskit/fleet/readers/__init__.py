@@ -40,7 +40,10 @@ def load_inventory(path: str | PathLike[str]) -> Inventory:
         near = did_you_mean(file.suffix, READERS, plural="known suffixes")
         raise InventoryError(f"{file}: no inventory format has the suffix {file.suffix!r}{near}")
     text = _text(file)
-    inventory: Inventory | None = import_module(module).read(text, file) if text.strip() else None
+    try:
+        inventory: Inventory | None = import_module(module).read(text, file) if text.strip() else None
+    except RecursionError as error:
+        raise InventoryError(f"{file}: not an inventory: values are nested too deeply") from error
     if not inventory:
         raise InventoryError(f"{file}: no hosts in this file (working folder {Path.cwd()})")
     return inventory

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SECTION: Final = re.compile(r"\[([^:\[\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?")
 _KINDS: Final = ("children", "vars")
-_WITH_PORT: Final = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])+):([0-9]+)")
+_WITH_PORT: Final = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])+):([0-9]{1,9})")
 _MAYBE_LITERAL: Final = re.compile(r"""[-+.0-9'"\[({TFN]""")
 
 _Lineages = dict[str, frozenset[tuple[int, str]]]
@@ -104,8 +104,8 @@ def _open(content: _Content, group: str, kind: str | None, number: int) -> None:
 def _add_hosts(content: _Content, group: str, line: str, number: int) -> None:
     try:
         pattern, *words = shlex.split(line, comments=True)
-    except ValueError as error:
-        raise InventoryError(f"a quote is not closed: {line}") from error
+    except ValueError as error:  # the line itself may hold a password
+        raise InventoryError("a quote is not closed, or nothing follows a backslash") from error
     own = dict(map(_assignment, words))
     if with_port := _WITH_PORT.fullmatch(pattern):
         pattern = with_port[1]

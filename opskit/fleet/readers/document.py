@@ -110,11 +110,18 @@ def _host(name: str, own: Mapping[str, Any], defaults: Mapping[str, Any], path: 
     fields["vars"] = {**defaults.get("vars", {}), **own.get("vars", {})}
     try:
         return Host(name, **fields)
-    except InventoryError:
-        for field, value in own.items():  # which of them is it, and where does it stand?
-            with at(partial(place, (*path, field))):
-                Host(name, **{field: value})
-        raise
+    except InventoryError as error:
+        raise InventoryError(f"{place((*path, *_culprit(own)))}: {error}") from None
+
+
+def _culprit(fields: Mapping[str, Any]) -> Path:
+    """The first field that makes no host, as the last part of a path; none if it is the name."""
+    for field, value in fields.items():
+        try:
+            Host("any", **{field: value})
+        except InventoryError:
+            return (field,)
+    return ()
 
 
 def _kind(value: object) -> str:

@@ -35,8 +35,6 @@ def read(text: str, path: pathlib.Path) -> Inventory:
         document = json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         raise InventoryError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
-    except RecursionError as error:
-        raise InventoryError(f"{path}: not an inventory: values are nested too deeply") from error
     except _Twins:
         key, first, second = next(_twins(text, 0))
         raise InventoryError(

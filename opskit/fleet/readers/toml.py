@@ -31,8 +31,6 @@ def read(text: str, path: pathlib.Path) -> Inventory:
         line = f":{found[1]}" if found else ""
         first = _earlier(text, int(found[1])) if found else ""
         raise InventoryError(f"{path}{line}: not TOML: {error}{first}") from error
-    except RecursionError as error:
-        raise InventoryError(f"{path}: not an inventory: values are nested too deeply") from error
     return inventory_from(document, partial(_place, path, text))
 
 

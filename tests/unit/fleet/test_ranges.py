@@ -41,8 +41,18 @@ def test_expands_ansible(pattern: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "caret"),
-    [("web[5-1]", 4), ("web[a-]", 4), ("web[1-3,x]", 8), ("web[]", 4), ("web[1-3", 3), ("web1]", 4), ("w[[1]]", 1)]
-    + [("web[1:3]", 4), ("web[1-020]", 4)],
+    [
+        *(
+            ("web[5-1]", 4),
+            ("web[a-]", 4),
+            ("web[1-3,x]", 8),
+            ("web[]", 4),
+            ("web[1-3", 3),
+            ("web1]", 4),
+            ("w[[1]]", 1),
+        ),
+        *(("web[1:3]", 4), ("web[1-020]", 4)),
+    ],
 )
 def test_bad_ranges_are_shown(pattern: str, caret: int) -> None:
     """B14: the error shows the text, and a caret under what is wrong in it."""

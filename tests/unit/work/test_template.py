@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import time
+from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +19,12 @@ from opskit.fleet.names import Names
 from opskit.work.template import LONGEST_COMMAND, Template
 
 BOTH = Host("both", address="10.0.0.5", roles={"web", "app"}, vars={"dc": "ams", "empty": None, "path": "/srv/a b"})
+
+
+class Colour(str, Enum):  # noqa: UP042 - the older way, whose str() is its name, is still about
+    """A text that has another as an object."""
+
+    RED = "red"
 
 
 def rendered(text: str, *, enabled: bool = True, place: str = "", **variables: Any) -> str:
@@ -109,6 +116,7 @@ def test_an_expression_ends_where_it_is_complete() -> None:
     [
         ("echo\n  {{ server.name", ("line 2, column 3", "no `}}` ends it")),
         ("echo {{ a b }} {{ server.name }}", ("line 1, column 6", "`{{ a b }}`", "chunk after expression")),
+        ("{{ a( }} {{ server.name }}", ("`{{ a( }}`", "unexpected 'end of template'")),
         ("awk '{{ print $1 }}'", ("`{{ print $1 }}`", "unexpected char '$'")),
         ("{{ }}", ("is no expression",)),
         ("{{- server.name }}", ("`{{-` is unknown here",)),
@@ -163,6 +171,7 @@ def test_a_missing_var_may_have_a_default() -> None:
         (np.int64(3), "3"),
         (np.float32(0.5), "0.5"),
         (np.str_("a"), "a"),
+        (Colour.RED, "red"),
         (pd.Timestamp(0), "'1970-01-01 00:00:00'"),
     ],
 )
