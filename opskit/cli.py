@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from opskit.errors import OpskitError
@@ -45,11 +46,9 @@ def _fleet_up(given: argparse.Namespace) -> int:
 
     # As a service is ended: the fleet goes down in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Fleet(given.count) as fleet:
+    with suppress(KeyboardInterrupt), Fleet(given.count) as fleet:
         print(fleet.path, flush=True)  # noqa: T201 - a command's answer
         print(f"{len(fleet.inventory)} hosts: {fleet.inventory}; Ctrl-C ends them", file=sys.stderr)  # noqa: T201 - as above
-        try:
+        while True:
             signal.pause()
-        except KeyboardInterrupt:
-            return 0
     return 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+
+_UNSET: Final = object()
 
 
 class Scoped(Generic[T]):
@@ -30,7 +32,7 @@ class Scoped(Generic[T]):
         return Change(self, value)
 
     def _assign(self, value: T) -> Token[T] | None:
-        if self._context.get(None) is not None:
+        if self._context.get(_UNSET) is not _UNSET:
             return self._context.set(value)
         self._process = value
         return None

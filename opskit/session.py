@@ -163,6 +163,7 @@ class Parallel:
             ConditionError, TemplateError: It does not compile.
             PlanError: An option is unknown, or its value is bad.
         """
+        self._expect_open()
         frame = _caller()
         self._draft.when(condition, command, self._names(frame), _place(frame), last=last, options=options)
 
@@ -172,6 +173,7 @@ class Parallel:
         Raises:
             TemplateError, PlanError: As `when`.
         """
+        self._expect_open()
         frame = _caller()
         self._draft.otherwise(command, self._names(frame), _place(frame), options)
 
@@ -192,6 +194,10 @@ class Parallel:
     def _names(self, frame: FrameType) -> Names:
         return Names.of(frame, self._draft.terms.variables, self._draft.settings)
 
+    def _expect_open(self) -> None:
+        if self._plan is not None:
+            raise PlanError("the block of this `parallel` has ended: nothing can be added, and it can't run again")
+
     def _begin(self) -> _Execution | None:
         """Make the plan; with what runs it, unless this is a dry run."""
         self._plan = self._draft.plan(default_inventory)
@@ -204,6 +210,7 @@ class Parallel:
         self._results = results
 
     def __enter__(self) -> Self:
+        self._expect_open()
         return self
 
     def __exit__(
@@ -213,6 +220,7 @@ class Parallel:
             execution.wait()
 
     async def __aenter__(self) -> Self:
+        self._expect_open()
         return self
 
     async def __aexit__(

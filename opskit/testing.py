@@ -45,7 +45,8 @@ class ScriptedTransport:
     """Answers each command from a function, and remembers what happened.
 
     Args:
-        script: From a host's name and a command to a reply.
+        script: From a host's name and a command to a reply. It is asked with an empty command while a host is
+            connected to, and of that reply `unreachable` alone counts.
 
     Attributes:
         dialled: The hosts that were connected to, in order.
@@ -116,7 +117,9 @@ class ScriptedProcess:
             raise Lost("the connection was lost while the command ran; it may have run")
         return Ending(self._reply.exit_code, self._reply.signal)
 
-    async def end(self) -> bool:
+    async def begin(self, patience: float) -> None:
+        """It begins at once."""
+
+    async def end(self) -> None:
         """End it; always sure."""
         self._note_end()
-        return True

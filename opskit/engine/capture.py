@@ -57,7 +57,7 @@ class Capture:
 
 
 class _Kept:
-    """The head and the tail of one stream: two buffers, so that many small pieces cost no more than a few large ones."""
+    """The head and the tail of one stream, in two buffers: many small pieces cost no more than a few large ones."""
 
     __slots__ = ("_head", "_head_size", "_size", "_tail", "_tail_size")
 

@@ -49,8 +49,11 @@ class Process(Protocol):
     async def wait(self) -> Ending:
         """Wait for its end; raises Lost."""
 
-    async def end(self) -> bool:
-        """End it and what it started. Returns whether that is sure; False means that it may still run."""
+    async def begin(self, patience: float) -> None:
+        """Wait until it began to run, for `patience` seconds at most; its timeout counts from there."""
+
+    async def end(self) -> str | None:
+        """End it and what it started. Returns None if that is sure, else in words what may still run."""
 
 
 class Connection(Protocol):

@@ -179,16 +179,18 @@ class Run:
         """Wait for the end of a command that was sent, or end it."""
         limit = step.terms.timeout
         try:
-            async with asyncio.timeout(limit):
+            if limit is None:
                 ending = await process.wait()
+            else:
+                await process.begin(step.terms.connect_timeout)
+                async with asyncio.timeout(limit):
+                    ending = await process.wait()
         except Lost as error:
             self._ended(step, row("unknown", error=str(error)))
         except TimeoutError:
-            left = await _end(process, step)
-            self._ended(step, row("timeout", error=f"did not end within {limit:g} s; {left}"))
+            await self._end(process, step, row, "timeout", f"did not end within {limit:g} s")
         except asyncio.CancelledError:
-            left = await _end(process, step)
-            self._ended(step, row("cancelled", error=f"cancelled; {left}"))
+            await self._end(process, step, row, "cancelled", "cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - as above
             self._ended(step, row("unknown", error=_fault(error, step)))
@@ -196,6 +198,23 @@ class Run:
             status: Status = "ok" if ending.exit_code == 0 else "failed"
             ended = row(status, exit_code=ending.exit_code, signal=ending.signal)
             self._ended(step, ended if ended.ok else _explained(ended, ending))
+
+    async def _end(
+        self, process: Process, step: Step, row: Callable[..., HostResult], status: Status, why: str
+    ) -> None:
+        """End a command that shall run no longer, and tell what became of it; a cancel no longer waits for that."""
+        host = step.host.name
+        try:
+            left = await process.end()
+        except asyncio.CancelledError:
+            lost = "a cancel did not wait for its end"
+            self._ended(step, row("unknown", error=f"{why}; {lost}; it may still run on {host}"))
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ended(step, row(status, error=f"{why}; {_fault(error, step)}"))
+        else:
+            ended = "it was ended" if left is None else f"it may still run on {host}: {left}"
+            self._ended(step, row(status, error=f"{why}; {ended}"))
 
     def _teller(self, step: Step) -> Callable[[Stream, str], object] | None:
         if step.terms.on_output is None and not self._tell_lines:
@@ -209,17 +228,6 @@ class Run:
             if self.plan.terms.max_failures is not None and len(self._bad_hosts) > self._tolerated:
                 self._stopping = True
         self._emit(events.StepEnded(step, result))
-
-
-async def _end(process: Process, step: Step) -> str:
-    """End a command; says in words what became of it. A second cancel does not wait for that."""
-    try:
-        sure = await process.end()
-    except asyncio.CancelledError:
-        sure = False
-    except Exception as error:  # noqa: BLE001 - as above
-        return _fault(error, step)
-    return "it was ended" if sure else f"it may still run on {step.host.name}"
 
 
 def _fault(error: Exception, step: Step) -> str:

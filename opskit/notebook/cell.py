@@ -105,9 +105,7 @@ def _head(line: str, number: int) -> tuple[str | None, str]:
 def _compiles(text: str) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # what is odd about the condition is told once, when it is compiled for good
+            warnings.simplefilter("ignore")  # they are shown once, when the condition is compiled for good
             compile(text.strip(), "<condition>", "eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False

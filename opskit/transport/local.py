@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from opskit.engine.ports import Ending, Lost, Refused
-from opskit.transport.command_line import command_line
+from opskit.transport.command_line import local_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class LocalConnection:
             # Opened here and not in a thread: it takes no longer than what follows, and no cancel can lose it.
             with stdin.open("rb") if isinstance(stdin, Path) else nullcontext(asyncio.subprocess.PIPE) as source:
                 await loop.subprocess_exec(
-                    lambda: process, "/bin/sh", "-c", command_line(step), start_new_session=True, cwd=Path.home(),
+                    lambda: process, "/bin/sh", "-c", local_line(step), start_new_session=True, cwd=Path.home(),
                     stdin=source,
                 )  # fmt: skip
         except OSError as error:
@@ -123,20 +123,20 @@ class LocalProcess(asyncio.SubprocessProtocol):
         assert code is not None
         return Ending(code) if code >= 0 else Ending(None, _signal_name(-code))
 
-    async def end(self) -> bool:
-        """End the process group: TERM, and KILL if it does not listen."""
+    async def begin(self, patience: float) -> None:
+        """It began when it was started."""
+
+    async def end(self) -> str | None:
+        """End the process group: TERM, and KILL to what does not listen."""
         group = self._of_system().get_pid()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(group, number)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                return False
+        try:
+            os.killpg(group, signal.SIGTERM)
             await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
-            if self._ended.done():
-                return True
-        return False
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
+        await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
+        return None if self._ended.done() else f"process group {group}"
 
     def _of_system(self) -> asyncio.SubprocessTransport:
         assert self._transport is not None

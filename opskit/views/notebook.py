@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from opskit.rendering.escape import html, one_line
 from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST
-from opskit.views.moment import MOMENT_SECONDS
+from opskit.views.moment import MOMENT_SECONDS, shown_chunks
 
 if TYPE_CHECKING:
     from IPython.display import DisplayHandle
 
     from opskit.progress import ChunkProgress, Progress
 
-SHOWN_CHUNKS = 8
 SECONDS_BETWEEN = 0.25
 
 
@@ -50,11 +49,11 @@ class NotebookView:
 
 def drawn(progress: Progress, seconds: float) -> str:
     """The bars as HTML with inline styles alone: it looks the same live, saved and exported."""
-    begun = [(number, chunk) for number, chunk in enumerate(progress.chunks, 1) if chunk.left < chunk.total]
-    earlier = len(begun) - SHOWN_CHUNKS
-    rows = [f"<div>{earlier} earlier chunks ended</div>"] if earlier > 0 else []
-    rows += [_row(number, len(progress.chunks), chunk) for number, chunk in begun[-SHOWN_CHUNKS:]]
-    name = html(progress.name) + " · " if progress.name else ""
+    shown = shown_chunks(progress)
+    earlier = shown[0][0] - 1 if shown else 0
+    rows = [f"<div>{earlier} earlier chunk{'' if earlier == 1 else 's'} ended</div>"] if earlier else []
+    rows += [_row(number, len(progress.chunks), chunk) for number, chunk in shown]
+    name = html(one_line(progress.name, 60)) + " · " if progress.name else ""
     lines = (
         ""
         if progress.over

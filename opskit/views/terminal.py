@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opskit.rendering.escape import one_line
 from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST
-from opskit.views.moment import MOMENT_SECONDS
+from opskit.views.moment import MOMENT_SECONDS, shown_chunks
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -52,11 +52,10 @@ def drawn(progress: Progress, seconds: float) -> Table:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 1))
-    begun = [(number, chunk) for number, chunk in enumerate(progress.chunks, 1) if chunk.left < chunk.total]
-    for number, chunk in begun[-8:]:
+    for number, chunk in shown_chunks(progress):
         bar = ProgressBar(total=chunk.total, completed=chunk.ended.total(), width=BAR_CELLS)
         table.add_row(f"chunk {number}/{len(progress.chunks)}", bar, _counts(chunk))
-    name = f"{progress.name}: " if progress.name else ""
+    name = f"{one_line(progress.name, 60)}: " if progress.name else ""
     table.add_row(Text(f"{name}{seconds:.0f} s"))
     for host, line in progress.lines:
         table.add_row(Text(host), Text(one_line(line, 100)))

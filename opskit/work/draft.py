@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opskit.errors import PlanError
@@ -14,7 +15,7 @@ from opskit.work.plan import Plan, make_plan
 from opskit.work.template import Template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from opskit.fleet import Host
     from opskit.fleet.names import Names
@@ -101,4 +102,9 @@ class Draft:
         inventory = criteria.pop("hosts") if isinstance(criteria.get("hosts"), Inventory) else default()
         skips = self.terms.on_no_hosts == "skip"
         hosts = choose(inventory, **criteria) if skips else inventory.select(**criteria)
-        return make_plan(hosts, self._branches, self.terms, inventory.roles)
+        plan = make_plan(hosts, self._branches, self.terms, inventory.roles)
+        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
+
+    def _warnings(self, plan: Plan) -> Iterator[str]:
+        if self.settings.host_keys == "off" and plan.steps:
+            yield 'host keys are not checked (host_keys="off"): somebody in between could read and answer everything'

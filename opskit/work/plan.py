@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from opskit.work.branches import Branch
     from opskit.work.options import RunTerms, Share, Terms
 
+_SHOWN = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -90,13 +92,15 @@ class Plan:
         return True
 
     def __str__(self) -> str:
-        lines = [self._headline()]
-        for number, steps in enumerate(self.chunks, 1):
-            lines.append(f"chunk {number} of {len(self.chunks)}: {fold(_names(steps))}")
+        chunks, lines = self.chunks, [self._headline()]
+        for number, steps in enumerate(chunks, 1):
+            lines.append(f"chunk {number} of {len(chunks)}: {fold(_names(steps))}")
             lines += [
-                f"  {fold(names)}  [{terminal(_route(branch))}]  {_shown(command)}"
+                f"  {fold(names)}  [{one_line(_route(branch), 160)}]  {one_line(command, 160)}"
                 for branch, command, names in _folded(steps)
             ]
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [_more(len(lines) - _SHOWN, "line")]
         if self.skipped:
             lines.append(f"skipped, no branch matches: {fold(host.name for host in self.skipped)}")
         return "\n".join(lines + [f"warning: {terminal(warning)}" for warning in self.warnings])
@@ -106,7 +110,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         cell = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">{}</td>'
-        rows = "".join(
+        rows = [
             "<tr>"
             + "".join(
                 cell.format(text)
@@ -120,13 +124,14 @@ class Plan:
             + "</tr>"
             for number, steps in enumerate(self.chunks, 1)
             for branch, command, names in _folded(steps)
-        )
-        notes = [f"skipped, no branch matches: {fold(host.name for host in self.skipped)}"] if self.skipped else []
+        ]
+        notes = [_more(len(rows) - _SHOWN, "row")] if len(rows) > _SHOWN else []
+        notes += [f"skipped, no branch matches: {fold(host.name for host in self.skipped)}"] if self.skipped else []
         notes += [f"⚠ {warning}" for warning in self.warnings]
         heads = "".join(f'<th style="text-align:left">{word}</th>' for word in ("chunk", "hosts", "branch", "command"))
         return (
             f'<div class="opskit-plan tex2jax_ignore mathjax_ignore"><b>{html(self._headline())}</b>'
-            f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows[:_SHOWN])}</tbody></table>"
             + "".join(f"<div>{html(note)}</div>" for note in notes)
             + "</div>"
         )
@@ -136,7 +141,7 @@ class Plan:
         busy = len({step.host.name for step in self.steps})
         where = f"{_counted(len(self.steps), 'step')} on {busy} of {_counted(len(self.hosts), 'host')}"
         how = f"{_counted(len(chunks), 'chunk')}, at most {self.fanout} hosts at once"
-        return f"{self.name or 'plan'}: {where}, {how}"
+        return f"{one_line(self.name or 'plan', 60)}: {where}, {how}"
 
 
 def make_plan(hosts: Inventory, branches: Sequence[Branch], terms: RunTerms, known_roles: Collection[str]) -> Plan:
@@ -220,8 +225,8 @@ def _route(branch: str | None) -> str:
     return branch if branch == "else" else f"when {branch}"
 
 
-def _shown(command: str) -> str:
-    return terminal(one_line(command, 160))
+def _more(number: int, noun: str) -> str:
+    return f"... and {number} more {noun if number == 1 else noun + 's'}; .df has every step"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -25,7 +25,7 @@ FAILING = "%parallel -w app1,app2 -o bad [ {{ server.name }} = app1 ]"
 
 
 def test_a_fleet_is_run_and_read(lab: Lab) -> None:
-    """Branches run on the fleet, and the page shows the table; what hosts print stays text; a failed host stops "Run all"."""
+    """The page shows the table of a routed run; what hosts print stays text; a failed host stops "Run all"."""
     notebook = lab.open(lab.write("fleet", [BEGIN, ROUTED, "len(done.df)", FAILING, "'not reached'"]))
     notebook.run_all()
     notebook.wait_idle(60)

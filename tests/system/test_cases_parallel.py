@@ -47,7 +47,9 @@ def originals() -> Iterator[opskit.Inventory]:
         for host in fleet.inventory:
             marks = {"app1": {"primary": True}, "file": {"no_deploy": True}}.get(host.name, {})
             hosts.append(
-                opskit.Host(host.name, host.address, host.port, host.user, roles=host.roles, vars={**host.vars, **marks})
+                opskit.Host(
+                    host.name, host.address, host.port, host.user, roles=host.roles, vars={**host.vars, **marks}
+                )
             )
         yield opskit.Inventory(hosts)
 
@@ -150,9 +152,10 @@ def test_a5(embedded: Fleet) -> None:
     """A5: no branch, and a second `otherwise`, are errors, and nothing ran."""
     with pytest.raises(opskit.PlanError, match="nothing to run"), opskit.parallel():
         pass
-    with pytest.raises(opskit.PlanError, match="two `otherwise`"), opskit.parallel() as session:
+    with opskit.parallel(dry_run=True) as session:
         session.otherwise(note("one"))
-        session.otherwise(note("two"))
+        with pytest.raises(opskit.PlanError, match="two `otherwise`"):
+            session.otherwise(note("two"))
     assert ran(embedded) == {}
 
 
@@ -196,7 +199,7 @@ def test_a8(embedded: Fleet) -> None:
 )
 def test_a9(embedded: Fleet, condition: str, named: str) -> None:
     """A9: a condition that can't be evaluated, on any host, stops everything before the first connection."""
-    with pytest.raises(opskit.ConditionError) as caught, opskit.parallel(chunk=1) as session:  # noqa: PT012 - the block's end raises
+    with pytest.raises(opskit.ConditionError) as caught, opskit.parallel(chunk=1) as session:
         session.when(condition, note("A"))
     assert named in str(caught.value)
     assert ran(embedded) == {}
@@ -430,7 +433,7 @@ def test_a31(originals: opskit.Inventory) -> None:
     """A31: all criteria must hold; an unknown host is an error; an empty list is no host, never all."""
     with opskit.use(originals):
         assert [row.host for row in opskit.run("true", hosts=["app1", "web1"], roles="web")] == ["web1"]
-        with pytest.raises(opskit.InventoryError, match="appp1.*app1"):
+        with pytest.raises(opskit.InventoryError, match=r"appp1.*app1"):
             opskit.run("true", hosts=["appp1"])
         with pytest.raises(opskit.NoMatchingHosts):
             opskit.run("true", hosts=[])

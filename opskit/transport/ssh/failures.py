@@ -78,9 +78,10 @@ def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901,
             return Unreachable(f"no route to {where}; check the network, or reach it through a bastion")
         case OSError() if error.errno in (errno.EMFILE, errno.ENFILE):
             return Unreachable("no file descriptor is left on this side; lower fanout, or raise `ulimit -n`")
+        case asyncssh.KeyExchangeFailed() if "host key" in error.reason and attempt.told():
+            return Unreachable(_changed("it shows no key of the kinds that are known", attempt), "host_key")
         case asyncssh.KeyExchangeFailed():
-            hint = f"; known: {'; '.join(told)}" if (told := attempt.told()) else ""
-            return Unreachable(f"{where}: no common algorithm: {error.reason}{hint}")
+            return Unreachable(f"{where}: no common algorithm: {error.reason}")
         case asyncssh.ProtocolError() | asyncssh.ConnectionLost() if not attempt.greeted:
             return Unreachable(f"{where} ended the connection or is no SSH server ({error}); is the port right?")
         case asyncssh.DisconnectError():
@@ -99,13 +100,17 @@ def _host_key(reason: str, attempt: Attempt) -> str:
     known, offered = attempt.credentials.known_hosts, attempt.offered
     if known is None or offered is None:
         return f"the host key of {attempt.where} can't be trusted: {reason}"
-    if told := attempt.told():
-        return (
-            f"the host key of {attempt.where} has CHANGED: it shows {described(offered)}, but {'; '.join(told)}; "
-            f"somebody may be in between. If the change is known to be right: ssh-keygen -R '{attempt.known_name}'"
-        )
+    if attempt.told():
+        return _changed(f"it shows {described(offered)}", attempt)
     broken = f" ({', '.join(known.broken)} could not be read)" if known.broken else ""
     return (
         f"the host key of {attempt.where} is not known: it shows {described(offered)}{broken}; compare it, then "
         f'ssh-keyscan -p {attempt.port} {attempt.address} >> {known.files[0]}, or set host_keys="accept-new"'
+    )
+
+
+def _changed(shown: str, attempt: Attempt) -> str:
+    return (
+        f"the host key of {attempt.where} has CHANGED: {shown}, but {'; '.join(attempt.told())}; "
+        f"somebody may be in between. If the change is known to be right: ssh-keygen -R '{attempt.known_name}'"
     )

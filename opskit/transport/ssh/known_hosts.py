@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+logger = logging.getLogger("opskit")
+
 SSH_PORT: Final = 22
 
 Match = tuple["Sequence[object]", ...]
@@ -19,13 +22,21 @@ Match = tuple["Sequence[object]", ...]
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    """An entry, without its comment: for the sake of one that is not ASCII asyncssh would pass over the entry."""
+
     file: Path
     number: int
-    text: str
+    marker: str
+    names: str
+    key: str
 
     @property
     def place(self) -> str:
         return f"{self.file}, line {self.number}"
+
+    @property
+    def text(self) -> str:
+        return f"{self.marker} {self.names} {self.key}".lstrip()
 
 
 class KnownHosts:
@@ -41,41 +52,47 @@ class KnownHosts:
         self.broken: list[str] = []
         self._exact: dict[str, list[_Line]] = {}
         self._pattern_lines: list[_Line] = []
+        self._patterns = asyncssh.SSHKnownHosts()
         for file in self.files:
             self._read(file)
-        text = "\n".join(line.text for line in self._pattern_lines)
-        self._patterns = asyncssh.import_known_hosts(text) if text else None
 
     def _read(self, file: Path) -> None:
         """Index a file's plain entries by name; keep those that need matching."""
         try:
-            lines = file.read_text("utf-8", "surrogateescape").splitlines() if file.exists() else []
+            lines = file.read_text("utf-8", "surrogateescape").split("\n") if file.exists() else []
         except OSError as error:
             self.broken.append(f"{file} ({error.strerror})")
             return
         for number, text in enumerate(lines, 1):
             fields = text.split()
-            line = _Line(file, number, text)
             if not fields or fields[0].startswith("#"):
                 continue
-            if len(fields) < (4 if fields[0].startswith("@") else 3):
+            marker = fields.pop(0) if fields[0].startswith("@") else ""
+            names, *key = fields[:3] or [""]
+            line = _Line(file, number, marker, names if names.startswith("|") else names.lower(), " ".join(key))
+            if len(key) < 2 or not self._index(line):  # noqa: PLR2004 - an algorithm and a key
                 self.broken.append(line.place)
-            elif fields[0].startswith("@") or any(mark in fields[0] for mark in "*?|/!"):
-                try:
-                    asyncssh.import_known_hosts(text)
-                except ValueError:
-                    self.broken.append(line.place)
-                else:
-                    self._pattern_lines.append(line)
-            else:
-                for name in fields[0].split(","):
-                    self._exact.setdefault(name.lower(), []).append(line)
+
+    def _index(self, line: _Line) -> bool:
+        """Make an entry findable. Returns whether it could be read, as far as it was looked at."""
+        if line.marker or any(mark in line.names for mark in "*?|/!"):
+            try:
+                _public_key(line.key)
+                self._patterns.load(line.text)
+            except ValueError:
+                return False
+            self._pattern_lines.append(line)
+        else:
+            for name in line.names.split(","):
+                self._exact.setdefault(name, []).append(line)
+        return True
 
     def __call__(self, host: str, address: str, port: int | None) -> Match:
         """The keys for a host, in the seven groups that asyncssh asks for.
 
         `port` is None for SSH's own port. Entries without a port count only if there is none with it.
         """
+        host = host.lower()
         found = self._match(host, address, port)
         if port and not any((found[0], found[1])):
             return self._match(host, address, None)
@@ -83,44 +100,60 @@ class KnownHosts:
 
     def _match(self, host: str, address: str, port: int | None) -> Match:
         keys = [key for line in self._lines(host, address, port) if (key := self._key(line)) is not None]
-        if self._patterns is None:
+        if not self._pattern_lines:
             return (keys, [], [], [], [], [], [])
         matched = self._patterns.match(host, address, port)
         return ([*keys, *matched[0]], *matched[1:])
 
     def _lines(self, host: str, address: str, port: int | None) -> list[_Line]:
-        names = dict.fromkeys(name for name in (host, address) if name)
-        return [line for name in names for line in self._exact.get(f"[{name}]:{port}" if port else name.lower(), ())]
+        return [line for name in _spelled(host, address, port) for line in self._exact.get(name, ())]
 
     def _key(self, line: _Line) -> asyncssh.SSHKey | None:
         try:
-            return _public_key(" ".join(line.text.split()[1:3]))
-        except asyncssh.KeyImportError:
+            return _public_key(line.key)
+        except ValueError:
             if line.place not in self.broken:
                 self.broken.append(line.place)
             return None
 
     def told(self, host: str, address: str, port: int | None) -> list[str]:
-        """What is known of a host, for an error: place and fingerprint of each key."""
-        lines = self._lines(host, address, port) or self._lines(host, address, None)
-        found = [(line, key) for line in lines if (key := self._key(line)) is not None]
+        """What is known of a host under just this port, for an error: place and fingerprint of each key."""
+        host = host.lower()
+        lines = self._lines(host, address, port)
         for line in self._pattern_lines:
-            found += [(line, key) for key in asyncssh.import_known_hosts(line.text).match(host, address, port)[0]]
+            entry = asyncssh.import_known_hosts(line.text)
+            if any(entry.match(name, "", None)[0] for name in _spelled(host, address, port)):
+                lines.append(line)
+        found = [(line, key) for line in dict.fromkeys(lines) if (key := self._key(line)) is not None]
         return [f"{line.place} has {described(key)}" for line, key in found]
 
     def accept(self, name: str, key: asyncssh.SSHKey) -> _Line:
         """Trust a key from now on; returns what is to be added to the first file."""
-        text = f"{name} {key.export_public_key().decode().strip()}"
-        line = _Line(self.files[0], 0, text)
-        self._exact.setdefault(name.lower(), []).append(line)
+        words = key.export_public_key().decode().split()
+        line = _Line(self.files[0], 0, "", name.lower(), " ".join(words[:2]))
+        self._index(line)
         return line
 
 
+def _spelled(host: str, address: str, port: int | None) -> list[str]:
+    """A host's names as the files write them."""
+    names = dict.fromkeys(name for name in (host, address) if name)
+    return [f"[{name}]:{port}" for name in names] if port else list(names)
+
+
 def remember(line: _Line) -> None:
-    """Add an accepted key to its file. Blocks: not for the engine's loop."""
-    line.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with line.file.open("a", encoding="utf-8") as file:
-        file.write(line.text + "\n")
+    """Add an accepted key to its file; where that fails, it is accepted for this process alone, and that is logged.
+
+    Blocks: not for the engine's loop.
+    """
+    try:
+        line.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with line.file.open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            whole = file.read() in (b"", b"\n")  # else somebody's last line has no end, and would be spoiled
+            file.write(f"{'' if whole else chr(10)}{line.text}\n".encode())
+    except OSError as error:
+        logger.warning("opskit: the host key of %s could not be added to %s: %s", line.names, line.file, error.strerror)
 
 
 def described(key: asyncssh.SSHKey) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,7 @@ def prepare(login: Login) -> Credentials:
         "preferred_auth": "publickey",
         "keepalive_interval": login.keepalive,
         "keepalive_count_max": 3,
-        # The cheapest strong ones first; all others stay on offer.
-        "kex_algs": "^curve25519-sha256",
-        "encryption_algs": "^aes128-gcm@openssh.com",
+        **_algorithms(),
         "compression_algs": None,
         # Not asked for, and each costs something on every connection.
         "x509_trusted_certs": None,
@@ -98,6 +97,15 @@ def prepare(login: Login) -> Credentials:
     }
     tried = (*tried, "the agent's keys") if agent else tried
     return Credentials(login, asyncssh.SSHClientConnectionOptions(**options), trusted, tried)
+
+
+@lru_cache(maxsize=1)
+def _algorithms() -> dict[str, list[str]]:
+    """The cheapest strong ones first; all others stay on offer. As lists: a pattern is matched anew for each connection."""
+    ordered = asyncssh.SSHClientConnectionOptions(
+        kex_algs="^curve25519-sha256", encryption_algs="^aes128-gcm@openssh.com", client_keys=None, config=None
+    )
+    return {name: [word.decode() for word in getattr(ordered, name)] for name in ("kex_algs", "encryption_algs")}
 
 
 def _trusted(login: Login) -> known_hosts.KnownHosts:
@@ -113,7 +121,9 @@ def _trusted(login: Login) -> known_hosts.KnownHosts:
 def _keys(login: Login) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...]]:
     """The private keys, and their names. A key that was named must work; one that is merely there may be unusable."""
     named = login.identity_files is not None
-    files = login.identity_files or tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_KEYS)
+    files = login.identity_files
+    if files is None:
+        files = tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_KEYS)
     found: list[asyncssh.SSHKeyPair] = []
     tried = []
     for file in files:
@@ -132,6 +142,6 @@ def _keys(login: Login) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...]]:
 def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    if isinstance(error, asyncssh.KeyEncryptionError):
+    if isinstance(error, asyncssh.KeyEncryptionError) or str(error).startswith("Passphrase must"):
         return "it has a passphrase; add it to the agent with ssh-add"
     return "it is no private key that can be read"

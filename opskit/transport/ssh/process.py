@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from opskit.engine.ports import Ending, Lost
+from opskit.transport.wrapper import MARK, killed, signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from opskit.engine.capture import Capture
+
+LONGEST_GREETING = 64 * 1024
+"""How much a login shell may write before the wrapper's mark is not looked for any more."""
 
 DRAIN_SECONDS = 2.0
 """How long output may still come after a command has ended, from a child that kept its stdout."""
@@ -31,12 +35,28 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         capture: Takes the output.
         stdin: What the command reads: bytes, a file, or None if its line closes that by itself.
         freed: Called once, when the channel is gone.
+        aside: Runs a line on the host beside this; gives its exit code, None if the host grants no session for it.
+        marked: Whether the line sent was wrapped, and so tells its group by a mark.
     """
 
-    def __init__(self, capture: Capture, stdin: bytes | Path | None, freed: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        stdin: bytes | Path | None,
+        freed: Callable[[], object],
+        aside: Callable[[str], Awaitable[int | None]],
+        *,
+        marked: bool,
+    ) -> None:
         self._capture = capture
         self._stdin = stdin
         self._freed = freed
+        self._aside = aside
+        self._before_mark = b""
+        self._group: int | None = None
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not marked:
+            self._begun.set_result(None)
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._ending: Ending | None = None
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -66,7 +86,28 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Called by asyncssh with each piece of output."""
-        self._capture.received("stdout" if datatype is None else "stderr", data)
+        if datatype is None:
+            self._capture.received("stdout", data)
+        elif self._begun.done():
+            self._capture.received("stderr", data)
+        else:
+            self._look_for_mark(data)
+
+    def _look_for_mark(self, data: bytes) -> None:
+        """Cut the wrapper's mark out of what a login shell may have written around it."""
+        self._before_mark += data
+        before, mark, after = self._before_mark.partition(MARK.encode())
+        number, end, rest = after.partition(b"\n")
+        if mark and end:
+            self._group = int(number) if number.strip().isdigit() else None
+            self._stop_looking(before + rest)
+        elif len(self._before_mark) > LONGEST_GREETING:
+            self._stop_looking(self._before_mark)
+
+    def _stop_looking(self, output: bytes) -> None:
+        if output:
+            self._capture.received("stderr", output)
+        self._begun.set_result(None)
 
     def exit_status_received(self, status: int) -> None:
         """Called by asyncssh with the exit code."""
@@ -93,6 +134,8 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         if self._feeding is not None:
             self._feeding.cancel()
         self._freed()
+        if not self._begun.done():
+            self._stop_looking(self._before_mark)
         if self._ended.done():
             return
         if self._ending is None and exc is not None:
@@ -105,22 +148,37 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         """Wait for the end of the command."""
         return await asyncio.shield(self._ended)
 
-    async def end(self) -> bool:
-        """Ask the host to end the command: TERM, and KILL if it does not listen. Returns whether it surely ended."""
-        assert self._channel is not None
+    async def begin(self, patience: float) -> None:
+        """Wait until the command began to run, as its wrapper tells; a host that never tells is not waited for longer."""
+        await asyncio.wait([self._begun], timeout=patience)
+
+    async def end(self) -> str | None:
+        """End the command's process group: TERM, and KILL to what does not listen. Returns what may be left, in words."""
         try:
-            for signal in ("TERM", "KILL"):
-                self._channel.send_signal(signal)
-                async with asyncio.timeout(GRACE_SECONDS):
-                    await asyncio.wait([self._ended])
-                if self._ending is not None:
-                    return True
-        except (OSError, asyncssh.Error):
-            pass
-        except TimeoutError:
-            pass
+            if self._group and (sure := await self._end_group(self._group)) is not None:
+                return None if sure else f"process group {self._group}"
+            return None if await self._end_leader() else "its processes"
+        except (TimeoutError, OSError, asyncssh.Error):
+            return f"process group {self._group}" if self._group else "its processes"
         finally:
             self._hang_up()
+
+    async def _end_group(self, group: int) -> bool | None:
+        """Signal the group from a session beside this one; None if the host grants none."""
+        if await self._aside(signalled(group, "TERM")) is None:
+            return None
+        await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
+        code = await self._aside(killed(group))
+        return None if code is None else code == 0
+
+    async def _end_leader(self) -> bool:
+        """Ask the server to signal the command; it may refuse without a word."""
+        assert self._channel is not None
+        for signal in ("TERM", "KILL"):
+            self._channel.send_signal(signal)
+            await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
+            if self._ending is not None:
+                return True
         return False
 
     def _hang_up(self) -> None:
@@ -130,9 +188,17 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
     async def _feed(self, path: Path) -> None:
         """Send a file piece by piece, no faster than the host reads."""
         assert self._channel is not None
-        file = await asyncio.to_thread(path.open, "rb")
-        with file:
-            while piece := await asyncio.to_thread(file.read, PIECE):
-                await self._writable.wait()
-                self._channel.write(piece)
-        self._channel.write_eof()
+        try:
+            with path.open("rb") as file:  # a moment; in a thread a cancel would lose the open file
+                while piece := await asyncio.to_thread(file.read, PIECE):
+                    await self._writable.wait()
+                    self._channel.write(piece)
+            self._channel.write_eof()
+        except BrokenPipeError:
+            pass  # it ended without reading all of it
+        except OSError as error:
+            if not self._ended.done():
+                why = f"{path} could not be read ({error.strerror}); the command got a part of it, and may still run"
+                self._ended.set_exception(Lost(why))
+                self._ended.exception()  # nobody may be waiting
+            self._hang_up()

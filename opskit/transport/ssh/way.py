@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import asyncssh
 
 from opskit.engine.ports import Lost, Refused, Unreachable
-from opskit.transport.command_line import command_line, reads_nothing
+from opskit.transport.command_line import reads_nothing, remote_line
 from opskit.transport.ssh.failures import Attempt, explained
 from opskit.transport.ssh.known_hosts import remember
 from opskit.transport.ssh.process import RemoteProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opskit.engine.capture import Capture
     from opskit.settings import Settings
     from opskit.transport.ssh.login import Credentials, Login
     from opskit.work.plan import Step
+
+SECONDS_TO_NOTICE = 0.02
+"""How long a server is given to notice that a session has ended, before it is asked for another."""
+
+
+SECONDS_TO_OBEY = 3.0
+"""How long a host may take to run a short line of our own."""
 
 
 class Terms(NamedTuple):
@@ -40,6 +48,7 @@ class Way:
         self._links: list[Link] = []
         self._opening = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._grows = True
         self._holders = 0
         self._idle: asyncio.TimerHandle | None = None
         self._terms: Terms
@@ -66,6 +75,7 @@ class Way:
         """See that there is a connection; raises Unreachable."""
         self._terms = terms
         if not self._links:
+            self._grows = True  # until a second connection is refused
             await self._connect(0)
 
     async def start(self, step: Step, capture: Capture) -> RemoteProcess:
@@ -73,34 +83,58 @@ class Way:
 
         A connection that turns out to have died while nobody used it is replaced, once.
         """
+        clock = asyncio.get_running_loop().time
+        patience = clock() + self._terms.connect_timeout
         retried = False
         while True:
             link = await self._link_with_room()
             was_warm = link.used
             stdin = None if reads_nothing(step) else step.terms.stdin
-            process = RemoteProcess(capture, stdin, partial(self._freed, link))
-            link.sessions += 1
-            link.used = True
+            process = RemoteProcess(capture, stdin, link.freed, link.aside, marked=step.terms.shell is not False)
             try:
-                await link.connection.create_session(partial(_given, process), command_line(step), encoding=None)
-            except asyncssh.ChannelOpenError as error:
-                if process.opened:
-                    raise Refused(f"{self._address} refused the command: {error.reason}") from error
-                self._freed(link)
-                if link.sessions == 0:
-                    raise Refused(f"{self._address} grants no session: {error.reason}") from error
-                link.room = link.sessions
-            except (OSError, asyncssh.Error) as error:
-                if process.opened:
-                    raise Lost(f"the connection was lost while the command was being sent ({error})") from error
-                self._dropped(link)
+                await self._send(link, process, remote_line(step))
+            except Unreachable:
                 if retried or not was_warm:
-                    raise Unreachable(
-                        f"the connection to {self._address} was lost before the command was sent"
-                    ) from error
+                    raise
                 retried = True
+            except asyncssh.ChannelOpenError as error:
+                link.room = max(1, link.sessions)
+                if link.sessions == 0:
+                    # A server that granted one before has only not yet noticed that it ended.
+                    if not link.used or clock() > patience:
+                        raise Refused(f"{self._address} grants no session: {error.reason}") from error
+                    await asyncio.sleep(SECONDS_TO_NOTICE)
             else:
+                link.used = True
                 return process
+
+    async def _send(self, link: Link, process: RemoteProcess, line: str) -> None:
+        """Send a command over this connection; a ChannelOpenError says that its server grants no more sessions."""
+        link.sessions += 1
+        try:
+            async with asyncio.timeout(self._terms.connect_timeout):
+                await link.connection.create_session(lambda: process, line, encoding=None)
+        except asyncio.CancelledError:
+            sender = asyncio.current_task()
+            assert sender is not None
+            if not process.opened:
+                link.retire()
+                link.freed()
+                raise
+            sender.uncancel()
+            sender.cancel()  # takes effect where the command is waited for, and there it is ended
+        except (OSError, asyncssh.Error) as error:
+            refused = isinstance(error, asyncssh.ChannelOpenError) and not link.lost
+            if not refused:
+                link.retire()
+            if process.opened:
+                if refused:
+                    raise Refused(f"{self._address} refused the command: {error}") from error
+                raise Lost(f"the connection was lost while the command was being sent ({_told(error)})") from error
+            link.freed()
+            if refused:
+                raise
+            raise Unreachable(f"the connection to {self._address} was lost before the command was sent") from error
 
     async def _link_with_room(self) -> Link:
         """A connection that takes one more session; a new one if allowed; else wait until one ends."""
@@ -108,25 +142,17 @@ class Way:
             for link in self._links:
                 if link.sessions < link.room:
                     return link
-            if len(self._links) < self._terms.settings.connections_per_host:
+            most = self._terms.settings.connections_per_host if self._grows else 1
+            if len(self._links) < most:
                 try:
                     await self._connect(len(self._links))
                 except Unreachable:
                     if not self._links:
                         raise
-                else:
-                    continue
+                    self._grows = False
+                continue
             self._changed.clear()
             await self._changed.wait()
-
-    def _freed(self, link: Link) -> None:
-        link.sessions -= 1
-        self._changed.set()
-
-    def _dropped(self, link: Link) -> None:
-        if link in self._links:
-            self._links.remove(link)
-        self._changed.set()
 
     async def _connect(self, open_before: int) -> None:
         """Add a connection, unless somebody else just did."""
@@ -135,7 +161,7 @@ class Way:
                 return
             terms = self._terms
             attempt = Attempt(self._address, self._port, self._login.user, terms.credentials, terms.connect_timeout)
-            link = Link(self, attempt)
+            link = Link(attempt, self._take_out, self._changed)
             try:
                 async with asyncio.timeout(terms.connect_timeout):
                     link.connection = await asyncssh.connect(
@@ -144,25 +170,74 @@ class Way:
                     )  # fmt: skip
             except (OSError, asyncssh.Error) as error:
                 raise explained(error, attempt) from error
+            finally:
+                if link.remembering is not None:
+                    await link.remembering
+            if link.lost:
+                raise Unreachable(f"{attempt.where} ended the connection as soon as it was made")
             self._links.append(link)
 
+    def _take_out(self, link: Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
 
-def _given(process: RemoteProcess) -> RemoteProcess:
-    """What asyncssh calls to make a session."""
-    return process
+
+def _told(error: Exception) -> str:
+    return str(error) or "no answer"
 
 
 class Link(asyncssh.SSHClient):
-    """One connection, to which asyncssh tells what happens: its sessions, and how many its server grants."""
+    """One connection, to which asyncssh tells what happens: its sessions, and how many its server grants.
+
+    Args:
+        attempt: What is noted while it is made.
+        take_out: Called when it must not be given to anybody any more.
+        changed: Set when there may be room for who waits.
+
+    Attributes:
+        sessions: How many commands it carries.
+        room: How many it can, as far as is known.
+        used: Whether it has carried one.
+        lost: Whether it is gone.
+        remembering: Writes down the key that was accepted.
+    """
 
     connection: asyncssh.SSHClientConnection
 
-    def __init__(self, way: Way, attempt: Attempt) -> None:
-        self._way = way
+    def __init__(self, attempt: Attempt, take_out: Callable[[Link], object], changed: asyncio.Event) -> None:
         self._attempt = attempt
+        self._take_out = take_out
+        self._changed = changed
+        self._retired = False
         self.sessions = 0
         self.room = sys.maxsize
         self.used = False
+        self.lost = False
+        self.remembering: asyncio.Future[None] | None = None
+
+    async def aside(self, line: str) -> int | None:
+        """Run a line of our own in a session of its own; gives its exit code, None if the server grants no session.
+
+        Raises TimeoutError if the host does not answer.
+        """
+        try:
+            async with asyncio.timeout(SECONDS_TO_OBEY):
+                return (await self.connection.run(line)).exit_status
+        except asyncssh.ChannelOpenError:
+            return None
+
+    def freed(self) -> None:
+        """Called when a command is gone from it."""
+        self.sessions -= 1
+        if self._retired and self.sessions == 0:
+            self.connection.abort()
+        self._changed.set()
+
+    def retire(self) -> None:
+        """Take no more commands: it is closed when the last one is gone."""
+        self._retired = True
+        self._take_out(self)
+        self._changed.set()
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:  # noqa: ARG002 - asyncssh's
         """TCP is up."""
@@ -175,7 +250,8 @@ class Link(asyncssh.SSHClient):
         known = attempt.credentials.known_hosts
         if known is None or attempt.credentials.login.host_keys != "accept-new" or attempt.told():
             return False
-        asyncio.get_running_loop().run_in_executor(None, remember, known.accept(attempt.known_name, key))
+        line = known.accept(attempt.known_name, key)
+        self.remembering = asyncio.get_running_loop().run_in_executor(None, remember, line)
         return True
 
     def begin_auth(self, username: str) -> None:  # noqa: ARG002 - asyncssh's
@@ -184,4 +260,5 @@ class Link(asyncssh.SSHClient):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's
         """The connection is gone."""
-        self._way._dropped(self)  # noqa: SLF001 - two halves of one idea
+        self.lost = True
+        self.retire()

@@ -1,0 +1,194 @@
+"""A magic's line: flags, quotes, the notebook's variables, and where a command begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opskit.errors import PlanError
+from opskit.notebook.flags import Flags, flag_of, read, usage
+from opskit.work.options import OPTIONS
+
+SLOW = ["web1", "web2"]
+VARIABLES: dict[str, object] = {"slow": SLOW, "release": "v 42", "port": 8080, "größe": "xl", "_hidden": 1}
+
+
+def line(text: str) -> Flags:
+    """The flags of `%parallel`, which ends with a command."""
+    return read(text, VARIABLES, "%parallel", takes_rest=True)
+
+
+def options(text: str) -> dict[str, Any]:
+    """The options of the first line of a cell."""
+    return dict(read(text, VARIABLES, "%%parallel", takes_rest=False).options)
+
+
+def refused(text: str, *, takes_rest: bool = True) -> str:
+    """What the PlanError says."""
+    with pytest.raises(PlanError) as caught:
+        read(text, VARIABLES, "%parallel", takes_rest=takes_rest)
+    return str(caught.value)
+
+
+def test_the_contracts_example() -> None:
+    """Long flags with values, and the variable that takes the results."""
+    found = read("--roles app,web --chunk 25% --timeout 30 -o restarts", {}, "%%parallel", takes_rest=False)
+    assert found == Flags({"roles": "app,web", "chunk": "25%", "timeout": "30"}, out="restarts")
+
+
+def test_short_flags_are_the_contracts() -> None:
+    """-r roles, -w hosts, -o out, -q quiet, -n dry run."""
+    found = line("-r web -w web1 -o x -q -n uptime")
+    assert found == Flags({"roles": "web", "hosts": "web1", "dry_run": True}, out="x", quiet=True, rest="uptime")
+
+
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.flag])
+def test_every_option_that_text_can_say_has_its_flag(name: str) -> None:
+    """With a value, or as a switch; `usage` has a line for it."""
+    flag = flag_of(name)
+    switch = OPTIONS[name].switch
+    assert options(flag if switch else f"{flag} 5") == {name: True if switch else "5"}
+    assert any(f" {flag} " in text for text in usage().splitlines())
+
+
+def test_an_empty_line_is_no_flags() -> None:
+    """Nor are blanks."""
+    assert line("") == line("  \t ") == Flags()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("--env A=b", "A=b"),
+        ("--env=A=b", "A=b"),
+        ("--env 'A=b C=\"x y\"'", 'A=b C="x y"'),
+        ('--env "A=b C=\'x y\'"', "A=b C='x y'"),
+        ('--env="A=\\"b\\" C=\\\\"', 'A="b" C=\\'),
+        ("--env A='x y'z", "A=x yz"),
+        ("--env ''", ""),
+        ("--env=", ""),
+        ("--env 'A=\\n'", "A=\\n"),
+        ("--env  A=ä ", "A=ä"),
+    ],
+)
+def test_quotes_hold_a_value_together(text: str, value: str) -> None:
+    """As in a shell: single quotes keep everything, double ones know the backslash; `--x=y` is `--x y`."""
+    assert options(text) == {"env": value}
+
+
+def test_a_variable_alone_is_the_object_itself() -> None:
+    """Rows, results, frames: nothing goes through text."""
+    for text in ("-w $slow", "-w {slow}", "--hosts=$slow", "-w '$slow'"):
+        assert options(text)["hosts"] is SLOW
+
+
+def test_a_variable_within_text_is_filled_in() -> None:
+    """Anywhere in a value, blanks and all."""
+    assert options("--name deploy-{release}-on-$port!") == {"name": "deploy-v 42-on-8080!"}
+    assert options("--name $größe$port") == {"name": "xl8080"}
+
+
+@pytest.mark.parametrize("text", ["{a,b}", "{}", "{0}", "{x y}", "$", "$1", "$$", "{a.b}", "a$", "{slow", "{ slow }"])
+def test_only_identifiers_are_variables(text: str) -> None:
+    """Everything else is text as it stands there."""
+    assert options(f"--cwd '{text}'") == {"cwd": text}
+
+
+def test_an_unknown_variable_is_answered_with_the_near_one() -> None:
+    """It names the flag; a notebook's hidden names are not offered."""
+    assert refused("-w $slwo uptime") == "%parallel: --hosts: no variable is called 'slwo'; did you mean 'slow'?"
+    assert refused("-w {hidden} uptime") == (
+        "%parallel: --hosts: no variable is called 'hidden'; known: größe, port, release, slow"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uptime",
+        "echo 'it''s' \"$HOME\" | wc -c",
+        "echo it's",
+        'echo "open',
+        "ls -l --roles $slow {slow} > 'a  b'",
+        "a  b\tc",
+        "echo --out x -o y",
+        "'quoted program' -n",
+        "{slow}",
+    ],
+)
+def test_options_end_at_the_first_other_word(command: str) -> None:
+    """What follows is the command, untouched: quotes, dollars, pipes, flags of its own."""
+    assert line(f"  -r web   {command} ") == Flags({"roles": "web"}, rest=command)
+
+
+def test_two_dashes_end_the_options_too() -> None:
+    """For a command that begins with a dash."""
+    assert line("-r web -- -odd --command") == Flags({"roles": "web"}, rest="-odd --command")
+
+
+def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
+    """B33: and with where all are shown."""
+    assert refused("--rolse web uptime") == (
+        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?; %parallel? shows them all"
+    )
+    assert "no flag is called '-x'" in refused("-x web")
+    assert "no flag is called '-'" in refused("- web")
+    assert "no flag is called '--on-output'" in refused("--on-output print uptime")
+
+
+@pytest.mark.parametrize("text", ["-w", "--chunk", "-r web -o", "-w  "])
+def test_a_missing_value_is_refused(text: str) -> None:
+    """With the flag's long name."""
+    assert "needs a value" in refused(text)
+    assert "%parallel: --hosts needs a value" == refused("-w")
+
+
+@pytest.mark.parametrize("text", ["-r 'web uptime", '--env "A=b', "-r web 'uptime", '-w web" x', "--name 'a\\' b'"])
+def test_an_unclosed_quote_is_refused(text: str) -> None:
+    """B33: from where it stands."""
+    assert refused(text).startswith("%parallel: a quote is not closed: ")
+
+
+def test_a_word_on_the_line_of_a_cell_is_refused() -> None:
+    """B33: the commands of a cell stand below; where usage is shown is said."""
+    assert refused("-r web uptime", takes_rest=False) == (
+        "%parallel: 'uptime' is no flag; commands stand below this line, and %parallel? shows all flags"
+    )
+
+
+@pytest.mark.parametrize("text", ["-w web1 -w web2", "--hosts web1 -w web2", "-n --dry-run", "-o a --out b", "-q -q"])
+def test_a_flag_given_twice_is_refused(text: str) -> None:
+    """Neither of two values is silently dropped."""
+    assert "stands there twice" in refused(f"{text} uptime")
+
+
+@pytest.mark.parametrize("text", ["--dry-run=false", "-n=", "--once=no", "--quiet=yes", "-q=1"])
+def test_a_switch_takes_no_value(text: str) -> None:
+    """What was meant for no would else be taken for yes."""
+    assert "takes no value" in refused(f"{text} uptime")
+
+
+@pytest.mark.parametrize("name", ["a b", "1a", "a.b", "$slow", "class", "", "None"])
+def test_results_go_into_a_variable(name: str) -> None:
+    """What could not be asked for afterwards is refused."""
+    assert refused(f"-o '{name}' uptime") == f"%parallel: --out takes a variable's name, not {name!r}"
+
+
+@given(text=st.text(st.sampled_from("-wro n=$ {}'\"\\slow\t,x")))
+def test_no_line_raises_anything_else(text: str) -> None:
+    """Whatever is typed: flags, or a PlanError that names the magic."""
+    try:
+        found = line(text)
+    except PlanError as error:
+        assert str(error).startswith("%parallel: ")  # noqa: PT017 - many lines are fine
+    else:
+        assert text.rstrip().endswith(found.rest)
+
+
+@given(value=st.text(st.characters(exclude_characters="'${}", exclude_categories=["Cs"])))
+def test_any_value_can_be_quoted(value: str) -> None:
+    """In single quotes everything but a quote and variables stands for itself."""
+    assert options(f"--name '{value}'") == {"name": value}

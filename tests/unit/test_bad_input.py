@@ -1,0 +1,304 @@
+"""Bad input, row by row of the design's table: the right error, what it says, and nobody was dialled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+import opskit
+from opskit import session
+from opskit.notebook import load_ipython_extension
+from opskit.testing import ScriptedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FLEET = opskit.Inventory(
+    [
+        opskit.Host("app1", roles={"app"}),
+        opskit.Host("both", roles={"app", "web"}),
+        opskit.Host("web7", roles={"web"}),
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test ends without a connection having been opened."""
+    transport = ScriptedTransport()
+    monkeypatch.setattr(session, "_transport", lambda *_: transport)
+    with opskit.use(FLEET):
+        yield
+    assert transport.dialled == transport.sent == []
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    """A plain IPython with the magics."""
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    load_ipython_extension(shell)
+    yield shell
+    shell.atexit_operations()
+
+
+@pytest.fixture
+def cell(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[BaseException, str]]:
+    """Run a cell that fails: its error, and what it shows."""
+
+    def run(source: str) -> tuple[BaseException, str]:
+        outcome = shell.run_cell(source)
+        error = outcome.error_before_exec or outcome.error_in_exec
+        assert error is not None
+        text = capsys.readouterr().out
+        assert len(text.splitlines()) <= 8
+        assert "Traceback" not in text
+        return error, text
+
+    return run
+
+
+Cell = "Callable[[str], tuple[BaseException, str]]"
+
+
+def raised(kind: type[opskit.OpskitError], call: Callable[[], object]) -> str:
+    """What the error of exactly this class says."""
+    with pytest.raises(kind) as caught:
+        call()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def routed(condition: Any, command: str = "uptime", **options: Any) -> Callable[[], object]:
+    """A `parallel` with one branch."""
+
+    def call() -> None:
+        with opskit.parallel(**options) as block:
+            block.when(condition, command)
+
+    return call
+
+
+def test_b1_no_host_matched() -> None:
+    """B1: the selection, the number of hosts, the roles there are."""
+    message = raised(opskit.NoMatchingHosts, lambda: opskit.run("uptime", roles="app", only={"dc": "ams"}))
+    for words in ("none of 3 hosts", "roles=app", "only={'dc': 'ams'}", "known roles: app, web"):
+        assert words in message
+
+
+def test_b2_an_unknown_role() -> None:
+    """B2: the word, and the near one."""
+    with pytest.raises(opskit.InventoryError, match="'wbe'.*did you mean 'web'"):
+        opskit.run("uptime", roles="wbe")
+
+
+def test_b3_no_branch(cell: Cell) -> None:
+    """B3: nothing to run, and how a branch looks."""
+
+    def call() -> None:
+        with opskit.parallel():
+            pass
+
+    message = raised(opskit.PlanError, call)
+    assert "nothing to run" in message
+    assert 'when("in_(' in message
+    error, text = cell("%%parallel\n\n")
+    assert type(error) is opskit.PlanError
+    assert "nothing to run" in text
+    assert "when in_('app')" in text
+    error, text = cell("%parallel -r web")
+    assert "there is no command" in text
+
+
+def test_b4_otherwise_twice(cell: Cell) -> None:
+    """B4: both lines."""
+
+    def call() -> None:
+        with opskit.parallel() as block:
+            block.otherwise("a")
+            block.otherwise("b")
+
+    message = raised(opskit.PlanError, call)
+    line = call.__code__.co_firstlineno
+    assert f"test_bad_input.py, line {line + 2} and" in message
+    assert f"test_bad_input.py, line {line + 3}:" in message
+    error, text = cell("%%parallel\nelse: a\nwhen x: b\nelse:\n  c")
+    assert type(error) is opskit.PlanError
+    assert "at line 2 of the cell and at line 4 of the cell" in text
+
+
+def test_b5_a_condition_with_a_mistake(cell: Cell) -> None:
+    """B5: the text with a caret, and the line."""
+    message = raised(opskit.ConditionError, routed("in_('app') andd x"))
+    assert "    in_('app') andd x\n" in message
+    assert "^" in message.splitlines()[-1]
+    error, text = cell("%%parallel\nwhen in_('app'): a\n\nwhen in_('web')): b\n")
+    assert type(error) is opskit.ConditionError
+    assert "(line 4 of the cell)" in text
+    assert "    in_('web'))\n              ^" in text
+
+
+def test_b6_a_condition_that_raises(cell: Cell) -> None:
+    """B6: condition, host, cause; on the first host that it raises on."""
+    message = raised(opskit.ConditionError, routed("1 / (server.name != 'web7')", chunk=1))
+    for words in ("`1 / (server.name != 'web7')`", "web7", "ZeroDivisionError: division by zero"):
+        assert words in message
+
+    def picky(server: opskit.Host) -> bool:
+        return bool(server.vars.dc)
+
+    assert "`picky`" in raised(opskit.ConditionError, routed(picky))
+    error, text = cell("%%parallel\nwhen server.nmae: a")
+    assert type(error) is opskit.ConditionError
+    assert "(line 2 of the cell) failed on app1: AttributeError" in text
+    assert "did you mean 'name'" in text
+
+
+async def coroutine(server: opskit.Host) -> bool:
+    """A condition that would have to be awaited."""
+    return bool(server)
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [(lambda _: np.array([True, False]), "ndarray"), (lambda _: float("nan"), "nan"), (coroutine, "coroutine")],
+)
+def test_b7_a_condition_that_gives_no_truth(condition: Any, kind: str) -> None:
+    """B7: what it gave, and what it must."""
+    message = raised(opskit.ConditionError, routed(condition))
+    assert kind in message
+    assert "must be true or false" in message
+
+
+def test_b8_a_template_with_a_mistake(cell: Cell) -> None:
+    """B8: of an undefined name the near ones; of a mistake line and column; of one host's values that host."""
+    release = "v42"
+    message = raised(opskit.TemplateError, lambda: opskit.run(f"echo {{{{ relase }}}} {release}", variables={"release": 1}))
+    assert "'relase' is not defined; did you mean 'release'" in message
+    message = raised(opskit.TemplateError, lambda: opskit.run("uptime\necho {{ a b }}"))
+    assert "line 2, column 6" in message
+    message = raised(opskit.TemplateError, lambda: opskit.run("echo {{ server.vars.dc }}"))
+    assert "app1" in message
+    error, text = cell("%%parallel\nelse:\n    uptime\n    echo {{ server.nmae }}")
+    assert type(error) is opskit.TemplateError
+    for words in ("server.nmae", "app1", "did you mean 'name'", "line 2 of the cell"):
+        assert words in text
+
+
+@pytest.mark.parametrize("command", ["", "  \n ", "{{ '' | raw }}"])
+def test_b11_an_empty_command(command: str) -> None:
+    """B11: with the branch."""
+    assert "when in_('web'): the command is empty" in raised(opskit.PlanError, routed("in_('web')", command))
+    assert "the command is empty" in raised(opskit.PlanError, lambda: opskit.run(command))
+
+
+def test_b11_a_branch_without_a_command(cell: Cell) -> None:
+    """B11: with its line."""
+    error, text = cell("%%parallel\nwhen in_('app'):\n  timeout: 5\nelse: a")
+    assert type(error) is opskit.PlanError
+    assert "line 2 of the cell: the branch has no command" in text
+
+
+def test_b23_an_unknown_option(cell: Cell) -> None:
+    """B23: the near one, wherever options can stand."""
+    near = "did you mean 'chunk'?"
+    assert near in raised(opskit.PlanError, lambda: opskit.run("uptime", chunks=3))  # type: ignore[call-overload]
+    assert near in raised(opskit.PlanError, lambda: opskit.parallel(chunks=3))  # type: ignore[call-arg]
+    assert "did you mean 'timeout'?" in raised(opskit.PlanError, lambda: routed_with(timout=3))
+    error, text = cell("%%parallel\nwhen in_('app'): a\n  timout: 3")
+    assert type(error) is opskit.PlanError
+    assert "line 3 of the cell" in text
+    assert "did you mean 'timeout'?" in text
+
+
+def routed_with(**options: Any) -> None:
+    """A `when` with these options."""
+    with opskit.parallel() as block:
+        block.when("True", "a", **options)
+
+
+@pytest.mark.parametrize("value", [0, -1, "x%", "0%", [], float("nan"), True])
+def test_b24_a_bad_chunk(value: Any) -> None:
+    """B24: the value and what is allowed."""
+    message = raised(opskit.PlanError, lambda: opskit.run("uptime", chunk=value))
+    assert f"chunk={value!r} must " in message
+    assert "whole number, 1 or more" in message or "empty list" in message
+
+
+@pytest.mark.parametrize("value", [0, -1, "abc", float("inf")])
+def test_b25_a_bad_timeout(value: Any) -> None:
+    """B25: the value, and None for none; of a run, and of a branch."""
+    for call in (lambda: opskit.run("uptime", timeout=value), lambda: routed_with(timeout=value)):
+        message = raised(opskit.PlanError, call)
+        assert f"timeout={value!r} must be " in message
+        assert "use None for no limit" in message
+
+
+def test_b25_a_bad_timeout_in_a_cell(cell: Cell) -> None:
+    """B25: the line is told too."""
+    error, text = cell("%%parallel\nwhen in_('app'): a\nelse: b\n  timeout: soon")
+    assert type(error) is opskit.PlanError
+    assert "timeout='soon' must be a number; use None for no limit" in text
+    assert "line 3 of the cell" in text
+
+
+@pytest.mark.parametrize(("option", "value"), [("max_failures", "200%"), ("on_error", "ignore")])
+def test_b26_a_bad_stop_rule(option: str, value: str) -> None:
+    """B26: the value and what is allowed."""
+    options: dict[str, Any] = {option: value}
+    message = raised(opskit.PlanError, lambda: opskit.run("uptime", **options))
+    assert f"{option}={value!r} must be " in message
+    assert "a percentage" in message or "'continue'" in message
+
+
+@pytest.mark.parametrize("key", ["A=B", "A B", "A\0"])
+def test_b28_a_bad_name_in_the_environment(key: str) -> None:
+    """B28: the name."""
+    for call in (lambda: opskit.run("uptime", env={key: "x"}), lambda: routed_with(env={key: "x"})):
+        assert f"has the name {key!r}" in raised(opskit.PlanError, call)
+
+
+def test_b29_a_bad_setting(monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
+    """B29: a run with a bad setting does not begin; where it came from is told (files: test_settings.py)."""
+    monkeypatch.setenv("OPSKIT_FANOUT", "0")
+    for call in (lambda: opskit.run("uptime"), lambda: opskit.parallel()):
+        assert "environment variable OPSKIT_FANOUT: fanout = '0' must" in raised(opskit.SettingsError, call)
+    monkeypatch.delenv("OPSKIT_FANOUT")
+    error, text = cell("import opskit\n\nopskit.configure(fanuot=5)")
+    assert type(error) is opskit.SettingsError
+    assert "did you mean 'fanout'" in text
+    assert text.endswith("at line 3 of the cell: opskit.configure(fanuot=5)\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("%parallel --rolse web uptime", "no flag is called '--rolse'; did you mean '--roles'"),
+        ("%parallel -r 'web uptime", "a quote is not closed: 'web uptime"),
+        ("%%parallel --chunks 5\nuptime", "no flag is called '--chunks'; did you mean '--chunk'"),
+        ("%%parallel -r web uptime\nuptime", "%%parallel? shows all flags"),
+        ("%%parallel\nwhen x:\n\ta\n    b", "line 4 of the cell: it is indented differently"),
+        ("%opskit flet up", "there is no 'flet'; did you mean 'fleet'?"),
+        ("%opskit fleet up many", "write `%opskit fleet up 8`"),
+        ("%opskit fleet up ²", "write `%opskit fleet up 8`"),
+        ("%opskit fleet down 3", "`%opskit fleet down`"),
+        ("%opskit use", "name an inventory's file"),
+        ("x = 5\n%opskit use x", "x is a variable of type int, and no inventory"),
+        ("%%parallel\nwhen in_('app'): a\n  last: maybe", "line 2 of the cell: `last: maybe`: write true or false"),
+    ],
+)
+def test_b33_a_bad_magic(cell: Cell, source: str, says: str) -> None:
+    """B33: line, usage, near flag."""
+    error, text = cell(source)
+    assert type(error) is opskit.PlanError
+    assert says in text
+
+
+def test_b33_a_bad_count_ends_no_fleet(cell: Cell) -> None:
+    """B33: the fleet that is up stays up."""
+    error, text = cell("%opskit fleet up 501")
+    assert type(error) is opskit.SettingsError
+    assert "an embedded fleet has 1 to 500 hosts" in text

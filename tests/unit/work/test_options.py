@@ -1,0 +1,230 @@
+"""The table of options: what each may be, who may set it, and what holds in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opskit.errors import PlanError
+from opskit.settings import Settings
+from opskit.work.options import (
+    OF_BRANCH,
+    OPTIONS,
+    SELECTION,
+    BranchOptions,
+    RunOptions,
+    Share,
+    Terms,
+    branch_terms,
+    checked,
+    run_terms,
+)
+
+SETTINGS = Settings(timeout=7.0, fanout=3, env=(("LANG", "C"), ("A", "settings")))
+
+
+def taken(**options: Any) -> dict[str, Any]:
+    """The options, checked."""
+    return checked(options, OPTIONS, "run")
+
+
+def refused(**options: Any) -> str:
+    """What the PlanError says."""
+    with pytest.raises(PlanError) as caught:
+        taken(**options)
+    return str(caught.value)
+
+
+def terms(of_run: dict[str, Any], of_branch: dict[str, Any] | None = None, settings: Settings = SETTINGS) -> Terms:
+    """What a branch's command is run on."""
+    return branch_terms(taken(**of_run), checked(of_branch or {}, OF_BRANCH, "branch"), settings, "run")
+
+
+def test_types_and_table_name_the_same_options() -> None:
+    """What a type checker lets through is what the table knows; `dry_run` decides what a call returns."""
+    assert set(get_type_hints(RunOptions)) | {"dry_run"} == set(OPTIONS)
+    assert set(get_type_hints(BranchOptions)) == OF_BRANCH
+    assert {"roles", "hosts", "only", "except_", "limit", "once"} == SELECTION
+
+
+def test_an_unknown_option_is_answered_with_the_near_one() -> None:
+    """B23: as `chunks` for `chunk`."""
+    assert refused(chunks=3) == "run: no option is called 'chunks'; did you mean 'chunk'?"
+
+
+def test_an_option_of_the_run_is_not_a_branchs() -> None:
+    """The message says whose it is, and that it exists."""
+    with pytest.raises(PlanError, match="branch `x`: no option is called 'chunk'; it belongs to the whole run"):
+        checked({"chunk": 1}, OF_BRANCH, "branch `x`")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 1.5, "x%", "0%", "-5%", "101%", "nan%", "", "1,", "x", True, float("nan"), 10**400, [0], [1, "x"], {}],
+)
+def test_a_bad_chunk_is_refused(value: object) -> None:
+    """B24: with the value and what is allowed."""
+    allowed = 'must be a whole number, 1 or more, or a percentage such as "25%"'
+    assert refused(chunk=value) == f"run: chunk={repr(value)[:80]} {allowed}"
+
+
+def test_an_empty_list_of_chunks_is_refused() -> None:
+    """B24: it would be no size at all."""
+    assert refused(chunk=[]) == "run: chunk=[] must not be an empty list"
+
+
+@pytest.mark.parametrize(
+    ("value", "sizes"),
+    [
+        (3, [3]),
+        ("3", [3]),
+        (np.int64(3), [3]),
+        ("25%", [50]),
+        (" 12.5 % ", [25]),
+        ([1, "10%", "100%"], [1, 20, 200]),
+        ((1, 2), [1, 2]),
+        ("1, 10%,100%", [1, 20, 200]),
+    ],
+)
+def test_chunks_are_numbers_percentages_or_lists(value: object, sizes: list[int]) -> None:
+    """As Python says them, and as flags do."""
+    assert [share.of(200) for share in taken(chunk=value)["chunk"]] == sizes
+
+
+@given(total=st.integers(0, 20_000), thousandths=st.integers(1, 100_000))
+def test_a_percentage_is_rounded_down_from_its_exact_value(total: int, thousandths: int) -> None:
+    """P25: of any number of hosts, also where binary fractions fall a little short, as 18.4 % of 375 does."""
+    assert Share(thousandths / 1000, percent=True).of(total) == total * thousandths // 100_000
+
+
+@pytest.mark.parametrize("value", [0, -1, "abc", float("inf"), float("nan"), True])
+def test_a_bad_timeout_is_refused(value: object) -> None:
+    """B25: the value, and that None means none."""
+    message = refused(timeout=value)
+    assert message.startswith(f"run: timeout={value!r} must be ")
+    assert message.endswith("; use None for no limit")
+
+
+@pytest.mark.parametrize("value", ["200%", -1, "x", [1]])
+def test_a_bad_number_of_failures_is_refused(value: object) -> None:
+    """B26: the value and what is allowed."""
+    assert refused(max_failures=value).endswith('must be a whole number, 0 or more, or a percentage such as "25%"')
+
+
+def test_failures_are_a_number_or_a_percentage() -> None:
+    """None at all is a number too."""
+    assert [taken(max_failures=value)["max_failures"].of(40) for value in (0, "0%", 3, "10%")] == [0, 0, 3, 4]
+
+
+def test_words_are_named_where_none_fits() -> None:
+    """B26: `on_error="ignore"` is answered with the words there are."""
+    assert refused(on_error="ignore") == "run: on_error='ignore' must be one of 'stop', 'continue'"
+    assert refused(on_no_hosts="fail") == "run: on_no_hosts='fail' must be one of 'error', 'skip'"
+
+
+@pytest.mark.parametrize("key", ["A=B", "A B", "A\0", ""])
+def test_a_bad_name_in_the_environment_is_refused(key: str) -> None:
+    """B28: the message has the key."""
+    assert f"has the name {key!r}" in refused(env={key: "x"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("fanout", 0, "must be a whole number, 1 or more"),
+        ("connect_timeout", 0, "must be more than 0 seconds"),
+        ("cwd", "", "must be text"),
+        ("cwd", 5, "must be text"),
+        ("shell", "", "must be a shell's path, or False"),
+        ("stdin", 5, "must be text, bytes, a Path or a DataFrame"),
+        ("stdin", Path("nowhere/at.all"), "is no file (working folder "),
+        ("stdin", Path("~nobody-of-this-name/x"), "can't be found: "),
+        ("on_output", 5, "must be a function, not int"),
+        ("name", " ", "must be text"),
+        ("dry_run", "perhaps", "must be True or False"),
+        ("template", 2, "must be True or False"),
+        ("variables", {1: 2}, "must be a mapping of names to values"),
+    ],
+)
+def test_every_other_bad_value_is_refused(option: str, value: object, says: str) -> None:
+    """The message names the option, shows the value, and says what is allowed."""
+    message = refused(**{option: value})
+    assert message.startswith(f"run: {option}=")
+    assert says in message
+
+
+def test_a_long_bad_value_is_cut() -> None:
+    """What was given by mistake is shown on one line, not in full."""
+    message = refused(on_output="x\n" * 10_000)
+    assert len(message) < 200
+    assert "\n" not in message
+
+
+def test_none_leaves_an_option_out_but_where_it_says_something() -> None:
+    """`timeout=None` takes the settings' limit away; None of a selection is for the selection to refuse."""
+    given = taken(chunk=None, env=None, fanout=None, name=None, timeout=None, hosts=None)
+    assert given == {"timeout": None, "hosts": None}
+
+
+def test_a_run_has_the_contracts_defaults() -> None:
+    """Where nothing was said, the settings and the contract speak."""
+    run = run_terms(taken(), SETTINGS)
+    assert (run.chunk, run.fanout, run.on_error, run.max_failures) == (None, 3, "stop", None)
+    assert (run.on_no_hosts, run.name, run.dry_run, run.template, run.variables) == ("error", None, False, True, {})
+    assert terms({}) == Terms(
+        timeout=7.0, connect_timeout=10, env=SETTINGS.env, cwd=None, shell="/bin/sh", stdin=b"", on_output=None
+    )
+
+
+def test_a_branchs_own_options_win() -> None:
+    """Over the run's, and those over the settings; a limit can be taken away again."""
+    own = terms({"timeout": 5, "cwd": "/srv"}, {"timeout": 1, "shell": "/bin/bash"})
+    assert (own.timeout, own.cwd, own.shell) == (1, "/srv", "/bin/bash")
+    assert terms({"timeout": 5}).timeout == 5
+    assert terms({"timeout": None}).timeout is None
+    assert terms({"timeout": 5}, {"timeout": "none"}).timeout is None
+
+
+def test_environments_are_merged_by_name() -> None:
+    """A19: settings, run and branch; the branch wins."""
+    env = dict(terms({"env": {"A": "run", "B": "run"}}, {"env": "B=branch C=1"}).env)
+    assert env == {"LANG": "C", "A": "run", "B": "branch", "C": "1"}
+
+
+@pytest.mark.parametrize("other", [{"env": {"A": "b"}}, {"cwd": "/srv"}])
+def test_without_a_shell_nothing_can_be_set_for_the_command(other: dict[str, Any]) -> None:
+    """`shell=False` with `env` or `cwd` is refused, whoever of run and branch says which."""
+    plain = Settings()
+    for of_run, of_branch in (({"shell": False, **other}, {}), (other, {"shell": False}), ({"shell": "false"}, other)):
+        with pytest.raises(PlanError, match=f"shell=False sends the command as it is, so {next(iter(other))} can't"):
+            terms(of_run, of_branch, plain)
+
+
+def test_standard_input_is_bytes_or_a_file(tmp_path: Path) -> None:
+    """Text as UTF-8, a DataFrame as CSV; a path is read when it is sent."""
+    path = tmp_path / "dump.sql"
+    path.write_text("x")
+    frame = pd.DataFrame({"a": [1], "b": ["x y"]})
+    assert taken(stdin="ä")["stdin"] == "ä".encode()
+    assert taken(stdin=b"\xff")["stdin"] == b"\xff"
+    assert taken(stdin=path)["stdin"] == path
+    assert taken(stdin=frame)["stdin"] == b"a,b\n1,x y\n"
+
+
+def test_variables_are_taken_once() -> None:
+    """Who changes the mapping later changes no run."""
+    variables = {"a": 1}
+    kept = taken(variables=variables)["variables"]
+    variables["a"] = 2
+    assert kept == {"a": 1}
+
+
+def test_every_option_has_a_line_of_help() -> None:
+    """`%%parallel?` shows it."""
+    assert all(option.doc and "\n" not in option.doc for option in OPTIONS.values())
