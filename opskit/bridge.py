@@ -58,8 +58,8 @@ class EngineLoop:
         return threading.current_thread() is self._thread
 
 
-def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[], object]) -> T:
-    """Wait in the calling thread, which paints meanwhile.
+def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[], object]) -> None:
+    """Wait in the calling thread, which paints meanwhile, until the future is done, however it ended.
 
     Args:
         future: What to wait for.
@@ -80,10 +80,9 @@ def block(future: Future[T], tick: Callable[[], object], interrupted: Callable[[
             interrupted()
     if interrupt is not None:
         raise interrupt
-    return future.result()
 
 
-async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Callable[[], object]) -> T:
+async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Callable[[], object]) -> None:
     """Wait on the caller's own loop, as `block` does in a thread; a cancelled caller waits for the end it asked for."""
     wrapped = asyncio.wrap_future(future)
     tick = _harmless(tick)
@@ -95,10 +94,9 @@ async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Cal
         except asyncio.CancelledError as error:
             cancellation = error
             cancelled()
+    wrapped.exception()  # what it came to is told by `future`; asyncio must not miss a reader
     if cancellation is not None:
-        wrapped.exception()  # what the run came to is told by `future`; asyncio must not miss a reader
         raise cancellation
-    return wrapped.result()
 
 
 def _harmless(tick: Callable[[], object]) -> Callable[[], None]:

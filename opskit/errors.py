@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class PlanChanged(PlanError):  # noqa: N818 - the contract's name
     """A saved plan no longer fits: a host's address, port or user is another than when it was made."""
 
 
-class CommandError(OpskitError):
-    """A run ended with rows that failed, timed out, were unreachable or are unknown.
+class _RunError(OpskitError):
+    """What is told of a run that has ended, with its rows.
 
     Attributes:
         results: The rows of the whole run, the good ones too; empty if nothing could be tried.
@@ -85,9 +86,13 @@ class CommandError(OpskitError):
         super().__init__(message)
         self.results = results
 
-    def __reduce__(self) -> tuple[type[CommandError], tuple[str, Results]]:
+    def __reduce__(self) -> tuple[type[_RunError], tuple[str, Results]]:
         """Pickle with the rows: an exception's own way would call the class with the message alone."""
         return type(self), (str(self), self.results)
+
+
+class CommandError(_RunError):
+    """A run ended with rows that failed, timed out, were unreachable or are unknown."""
 
 
 class UnreachableError(CommandError):
@@ -106,7 +111,7 @@ class TimeoutExceeded(CommandError):  # noqa: N818 - the contract's name
     """Every bad row of the run outlived its timeout."""
 
 
-class Cancelled(CommandError):  # noqa: N818 - the contract's name
+class Cancelled(_RunError):  # noqa: N818 - the contract's name
     """A person ended the run. `.results` has what arrived."""
 
 
@@ -145,6 +150,16 @@ def did_you_mean(word: str, known: Iterable[str], *, plural: str = "known") -> s
         return ""
     shown = ", ".join(candidates[:12]) + (", ..." if len(candidates) > 12 else "")  # noqa: PLR2004 - a line's worth
     return f"; {plural}: {shown}"
+
+
+def give_results(interrupt: BaseException, results: Results) -> None:
+    """Let an interrupt, which is no error of ours, carry `.results`; and show itself in IPython as our errors do."""
+    interrupt.results = results  # type: ignore[attr-defined]  # for who catches it
+    interrupt._render_traceback_ = partial(_interrupt_shown, type(interrupt).__name__)  # type: ignore[attr-defined]
+
+
+def _interrupt_shown(name: str) -> list[str]:
+    return [f"{name}: the run was ended; the error's .results has what arrived"]
 
 
 def place_in(code: CodeType, line: int) -> str:

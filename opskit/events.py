@@ -36,7 +36,7 @@ class ChunkStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step's connection is open and its command is about to be sent."""
+    """A step's command was sent, and its host took it."""
 
     kind: ClassVar = "step_started"
     step: Step
@@ -89,4 +89,3 @@ class RunEnded:
 
 
 Event = RunStarted | ChunkStarted | StepStarted | Output | StepEnded | ChunkEnded | RunEnded
-Emit = "Callable[[Event], object]"

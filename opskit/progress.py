@@ -43,13 +43,12 @@ class Progress:
     Attributes:
         name: What the run is called.
         chunks: In order; also those that have not begun.
-        lines: The last lines that hosts printed, as (host, line), where output is told.
         over: Whether the run has ended.
     """
 
     name: str | None = None
     chunks: list[ChunkProgress] = field(default_factory=list)
-    lines: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
+    _lines: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     over: bool = False
     _sent: set[int] = field(default_factory=set)
 
@@ -63,7 +62,7 @@ class Progress:
                 self.chunks[step.chunk - 1].running += 1
                 self._sent.add(id(step))
             case events.Output(step, _, text):
-                self.lines.append((step.host.name, text))
+                self._lines.append((step.host.name, text))
             case events.StepEnded(step, result):
                 chunk = self.chunks[step.chunk - 1]
                 if id(step) in self._sent:
@@ -76,6 +75,11 @@ class Progress:
                 self.over = True
             case _:
                 pass
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """The last lines that hosts printed, as (host, line), where output is told; a copy, for painting meanwhile."""
+        return tuple(self._lines)
 
     @property
     def running(self) -> int:

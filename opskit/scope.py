@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -20,45 +21,59 @@ class Scoped(Generic[T]):
     """
 
     def __init__(self, name: str, default: T) -> None:
-        self._process = default
         self._context: ContextVar[T] = ContextVar(name)
+        self._default = default
+        # The last is what holds; earlier ones come back when a later one turns out to be a block's.
+        self._changes: list[tuple[weakref.ref[Change[T]], T]] = []
 
     def get(self) -> T:
         """The innermost block's value, else the process's."""
-        return self._context.get(self._process)
+        return self._context.get(self._changes[-1][1] if self._changes else self._default)
 
     def set(self, value: T) -> Change[T]:
         """Set the value where the caller stands: in a block for its context, else for the process."""
-        return Change(self, value)
-
-    def _assign(self, value: T) -> Token[T] | None:
+        change = Change(self, value)
         if self._context.get(_UNSET) is not _UNSET:
-            return self._context.set(value)
-        self._process = value
-        return None
+            change.token = self._context.set(value)
+        else:
+            # A change that nobody holds any more is a statement's, and can't become a block's.
+            held = [entry for entry in self._changes[:-1] if entry[0]() is not None]
+            self._changes = [*held, *self._changes[-1:], (weakref.ref(change), value)]
+        return change
+
+    def enter(self, change: Change[T], value: T) -> Token[T]:
+        """Turn a change of the process, or of the block around, into one of this block alone."""
+        if change.token is not None:
+            self._context.reset(change.token)
+        self._changes = [entry for entry in self._changes if entry[0]() is not change]
+        return self._context.set(value)
+
+    def leave(self, token: Token[T]) -> None:
+        """Go back to what held before the block."""
+        self._context.reset(token)
 
 
 class Change(Generic[T]):
-    """What `Scoped.set` did; as a context manager it holds for the block alone."""
+    """What `Scoped.set` did; as a context manager it holds for the block alone.
+
+    Attributes:
+        token: What takes it back, where it was made in a context.
+    """
 
     def __init__(self, scoped: Scoped[T], value: T) -> None:
         self._scoped = scoped
         self._value = value
-        self._before = scoped.get()
-        self._token: Token[T] | None = None
-        scoped._assign(value)  # noqa: SLF001 - two halves of one idea
+        self.token: Token[T] | None = None
 
     def __repr__(self) -> str:
         return f"<set to {self._value!r}>"
 
     def __enter__(self) -> T:
-        scoped = self._scoped
-        scoped._assign(self._before)  # noqa: SLF001 - two halves of one idea
-        self._token = scoped._context.set(self._value)  # noqa: SLF001 - two halves of one idea
+        self.token = self._scoped.enter(self, self._value)
         return self._value
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._token is not None
-        self._scoped._context.reset(self._token)  # noqa: SLF001 - two halves of one idea
+        assert self.token is not None
+        self._scoped.leave(self.token)

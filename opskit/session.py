@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from opskit import bridge, views
 from opskit.engine.run import Run
-from opskit.errors import Cancelled, InventoryError, PlanError, place_in
+from opskit.errors import Cancelled, InventoryError, PlanError, give_results, place_in
 from opskit.events import Event, Output
 from opskit.fleet import Inventory, load_inventory
 from opskit.fleet.names import Names
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Future
     from os import PathLike
+    from pathlib import Path
     from types import FrameType, TracebackType
 
     from opskit.engine.ports import Transport
@@ -59,11 +62,16 @@ def default_inventory() -> Inventory:
     if (inventory := _inventory.get()) is not None:
         return inventory
     if (path := current().inventory) is not None:
-        return load_inventory(path)
+        return _read_once(path, path.stat().st_mtime_ns if path.exists() else 0)
     raise InventoryError(
         "there is no inventory: opskit.use(opskit.load_inventory('hosts.yaml')), or %opskit use hosts.yaml in a "
         "notebook; %opskit fleet up 8 makes one to play with"
     )
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: Path, changed: int) -> Inventory:  # noqa: ARG001 - the cache's key
+    return load_inventory(path)
 
 
 @overload
@@ -97,8 +105,13 @@ def arun(command: str, *, dry_run: Literal[True], **options: Unpack[RunOptions])
 def arun(command: str, *, dry_run: Literal[False] = False, **options: Unpack[RunOptions]) -> Awaitable[Results]: ...
 def arun(command: str, *, dry_run: bool = False, **options: Unpack[RunOptions]) -> Awaitable[Results | Plan]:
     """As `run`, awaited: the caller's own tasks go on meanwhile."""
-    # Not `async def`: the caller's variables are seen here, and no more when a task of its own awaits this.
-    return _execute_async(_single(command, {**options, "dry_run": dry_run}, _caller()))
+    # Not `async def`: the caller's variables and inventory are seen now, also where a task awaits this later.
+    draft = _single(command, {**options, "dry_run": dry_run}, _caller())
+    return _executed(draft, draft.plan(default_inventory))
+
+
+async def _executed(draft: Draft, plan: Plan) -> Results | Plan:
+    return plan if draft.terms.dry_run else await _Execution(plan, draft).wait_async()
 
 
 def _single(command: str, options: Mapping[str, Any], frame: FrameType) -> Draft:
@@ -112,11 +125,6 @@ def execute(draft: Draft) -> Results | Plan:
     """Run what was drafted and wait for its end; a dry run gives the plan."""
     plan = draft.plan(default_inventory)
     return plan if draft.terms.dry_run else _Execution(plan, draft).wait()
-
-
-async def _execute_async(draft: Draft) -> Results | Plan:
-    plan = draft.plan(default_inventory)
-    return plan if draft.terms.dry_run else await _Execution(plan, draft).wait_async()
 
 
 def parallel(*, dry_run: bool = False, **options: Unpack[RunOptions]) -> Parallel:
@@ -250,14 +258,18 @@ class _Execution:
         try:
             bridge.block(future, self._paint, self._cancel)
         except KeyboardInterrupt as interrupt:
-            interrupt.results = self._finish(future)  # type: ignore[attr-defined]  # what arrived, for who catches it
+            give_results(interrupt, self._finish(future))
             raise
         return self._judged(self._finish(future))
 
     async def wait_async(self) -> Results:
         future = self._engine.submit(self._run.finish())
-        await bridge.awaiting(future, self._paint, self._cancel)
-        return self._judged(self._finish(future))
+        try:
+            await bridge.awaiting(future, self._paint, self._cancel)
+        except asyncio.CancelledError as cancellation:
+            give_results(cancellation, await self._finish_async(future))
+            raise
+        return self._judged(await self._finish_async(future))
 
     def _emit(self, event: Event) -> None:
         """Take an event on the engine's loop: a few assignments, whatever the number of hosts."""
@@ -275,6 +287,16 @@ class _Execution:
         self._view.close(self._progress)
         if self._callbacks is not None:
             self._callbacks.finish()
+        return self._taken(future)
+
+    async def _finish_async(self, future: Future[Results]) -> Results:
+        self._view.close(self._progress)
+        if self._callbacks is not None:
+            await asyncio.to_thread(self._callbacks.finish)
+        return self._taken(future)
+
+    def _taken(self, future: Future[Results]) -> Results:
+        """The rows; raises what kept the run from starting."""
         results = future.result()
         self._take(results)
         return results

@@ -63,7 +63,7 @@ class ScriptedTransport:
         self.ended: list[tuple[str, str]] = []
         self.most_at_once = 0
 
-    async def prepare(self, hosts: Iterable[Host]) -> None:
+    async def prepare(self, steps: Iterable[Step]) -> None:
         """Nothing is needed."""
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from opskit.fleet import Host
     from opskit.results import Cause
     from opskit.work.plan import Step
+
+
+DRAIN_SECONDS: Final = 2.0
+"""How long output may still come after a command has ended, from a child that kept its stdout."""
+
+GRACE_SECONDS: Final = 2.0
+"""How long a command may clean up after TERM before it is killed."""
 
 
 class Unreachable(Exception):  # noqa: N818 - a fate, told between the engine and its transports, never to a user
@@ -62,7 +69,7 @@ class Connection(Protocol):
     async def start(self, step: Step, capture: Capture) -> Process:
         """Send the step's command; its output goes to `capture`.
 
-        A cancel is raised only where surely nothing was sent; one that comes later is `Lost`.
+        A cancel is raised only where surely nothing was sent; one that comes later takes effect at the next waiting.
 
         Raises:
             Unreachable: Surely not sent: the connection was gone before.
@@ -74,8 +81,8 @@ class Connection(Protocol):
 class Transport(Protocol):
     """A way to reach hosts."""
 
-    async def prepare(self, hosts: Iterable[Host]) -> None:
-        """Make ready what these hosts need; raises an OpskitError if something is missing. Nothing is dialled yet."""
+    async def prepare(self, steps: Iterable[Step]) -> None:
+        """Make ready what these steps need; raises an OpskitError if something is missing. Nothing is dialled yet."""
 
     def connection(self, host: Host, connect_timeout: float) -> AbstractAsyncContextManager[Connection]:
         """Open a way to the host, or take a warm one; entering raises Unreachable."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opskit import events
+from opskit.engine.attempt import Attempt, unsent
 from opskit.engine.capture import Capture
 from opskit.engine.ports import Lost, Refused, Unreachable
 from opskit.results import HostResult, Results
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from opskit.engine.capture import Stream
-    from opskit.engine.ports import Connection, Ending, Process, Transport
-    from opskit.results import Status
+    from opskit.engine.ports import Connection, Process, Transport
     from opskit.work.plan import Plan, Step
 
 logger = logging.getLogger("opskit")
@@ -35,7 +33,6 @@ class Run:
         transport: How hosts are reached.
         emit: Takes every event, at once and without blocking.
         max_output: Bytes kept of each output stream.
-        tell_lines: Whether output is told as events, also where no branch asks for it.
     """
 
     def __init__(
@@ -45,18 +42,18 @@ class Run:
         emit: Callable[[events.Event], object],
         *,
         max_output: int,
-        tell_lines: bool = False,
     ) -> None:
         self.plan = plan
         self._transport = transport
         self._emit = emit
         self._max_output = max_output
-        self._tell_lines = tell_lines
         self._rows: dict[int, HostResult] = {}
         self._bad_hosts: set[str] = set()
+        self._told: set[int] = set()
         limit = plan.terms.max_failures
         self._tolerated = 0 if limit is None else limit.of(len({step.host.name for step in plan.steps}))
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._preparing: list[asyncio.Future[None]] = []
         self._stopping = False
         self.cancelled = False
 
@@ -66,9 +63,9 @@ class Run:
         Raises:
             OpskitError: The transport lacks something, such as a readable key; nothing was dialled.
         """
-        await self._transport.prepare({step.host.name: step.host for step in self.plan.steps}.values())
         self._emit(events.RunStarted(self.plan))
         try:
+            await self._prepare()
             for chunk in self.plan.chunks:
                 if self._stopping:
                     break
@@ -79,14 +76,27 @@ class Run:
         return results
 
     def cancel(self) -> None:
-        """End what runs, start nothing more. Every step gets its fate, and `finish` returns soon."""
+        """End what runs, start nothing more. Every step gets its fate, and `finish` returns soon.
+
+        A second call does not wait for what the first is ending: those steps are `unknown`.
+        """
         self.cancelled = self._stopping = True
-        for task in list(self._working.values()):
+        for task in [*self._working.values(), *self._preparing]:
             task.cancel()
+
+    async def _prepare(self) -> None:
+        self._preparing = [asyncio.ensure_future(self._transport.prepare(self.plan.steps))]
+        try:
+            await self._preparing[0]
+        except asyncio.CancelledError:
+            if not self.cancelled:
+                raise
+        finally:
+            self._preparing = []
 
     def results(self) -> Results:
         """A row for each step and each skipped host, in inventory order; what has not run is `not_started`."""
-        rows = (self._rows.get(id(step)) or _row(step, "not_started") for step in self.plan.steps)
+        rows = (self._rows.get(id(step)) or unsent(step, "not_started") for step in self.plan.steps)
         if not self.plan.skipped:
             return Results(tuple(rows))
         by_host = {name: list(found) for name, found in groupby(rows, key=lambda row: row.host)}
@@ -122,104 +132,88 @@ class Run:
 
     async def _work_host(self, steps: list[Step]) -> None:
         """All steps of a host, at the same time, over one connection."""
-        first = steps[0]
+        host, patience = steps[0].host, max(step.terms.connect_timeout for step in steps)
         try:
-            async with self._transport.connection(first.host, first.terms.connect_timeout) as connection:
+            async with self._transport.connection(host, patience) as connection:
                 if len(steps) == 1:
-                    await self._work_step(connection, first)
+                    await self._work_step(connection, steps[0])
                 else:
-                    await asyncio.gather(*(self._work_step(connection, step) for step in steps))
+                    # Until all have ended, also when one of them is cancelled or fails.
+                    await asyncio.gather(*(self._work_step(connection, step) for step in steps), return_exceptions=True)
         except Unreachable as error:
             for step in steps:
-                self._ended(step, _row(step, "unreachable", error=str(error), cause=error.cause))
+                self._ended(step, unsent(step, "unreachable", error=str(error), cause=error.cause))
         except Exception as error:  # noqa: BLE001 - a fault with one host is no other host's
             for step in steps:
                 if id(step) not in self._rows:
-                    self._ended(step, _row(step, "unknown", error=_fault(error, step)))
+                    self._ended(step, unsent(step, "unreachable", error=_fault(error, step)))
 
     async def _work_step(self, connection: Connection, step: Step) -> None:
         """Send one command and see it to its end, whatever that is."""
         if self._stopping:
             return
-        capture = Capture(self._max_output, self._teller(step))
-        self._emit(events.StepStarted(step))
-        started_at, clock = datetime.now(UTC), time.monotonic()
-
-        def row(status: Status, **more: Any) -> HostResult:
-            capture.finish()
-            return _row(
-                step,
-                status,
-                stdout=capture.stdout,
-                stderr=capture.stderr,
-                truncated=capture.truncated,
-                started_at=started_at,
-                seconds=time.monotonic() - clock,
-                attempt=1,
-                **more,
-            )
-
+        attempt = Attempt(step, Capture(self._max_output, self._teller(step)))
         try:
-            process = await connection.start(step, capture)
+            process = await connection.start(step, attempt.capture)
         except Unreachable as error:
-            self._ended(step, _row(step, "unreachable", error=str(error), cause=error.cause))
+            self._ended(step, unsent(step, "unreachable", error=str(error), cause=error.cause))
         except Refused as error:
-            self._ended(step, row("failed", error=str(error)))
+            self._ended(step, attempt.row("failed", error=str(error)))
         except Lost as error:
-            self._ended(step, row("unknown", error=str(error)))
+            attempt.sent()
+            self._ended(step, attempt.row("unknown", error=str(error)))
         except asyncio.CancelledError:
-            self._ended(step, _row(step, "not_started"))
+            self._ended(step, unsent(step, "not_started"))
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, row("unknown", error=_fault(error, step)))
+            attempt.sent()
+            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
         else:
-            await self._see_through(process, step, row)
+            attempt.sent()
+            self._began(step)
+            await self._see_through(process, attempt)
 
-    async def _see_through(self, process: Process, step: Step, row: Callable[..., HostResult]) -> None:
+    async def _see_through(self, process: Process, attempt: Attempt) -> None:
         """Wait for the end of a command that was sent, or end it."""
-        limit = step.terms.timeout
+        step, limit = attempt.step, attempt.step.terms.timeout
         try:
-            if limit is None:
-                ending = await process.wait()
-            else:
+            if limit is not None:
                 await process.begin(step.terms.connect_timeout)
-                async with asyncio.timeout(limit):
-                    ending = await process.wait()
+                attempt.sent()
+            async with asyncio.timeout(limit):
+                ending = await process.wait()
         except Lost as error:
-            self._ended(step, row("unknown", error=str(error)))
+            self._ended(step, attempt.row("unknown", error=str(error)))
         except TimeoutError:
-            await self._end(process, step, row, "timeout", f"did not end within {limit:g} s")
+            left = await _end(process, step)
+            self._ended(step, attempt.row("timeout", error=f"did not end within {limit:g} s; {left}"))
         except asyncio.CancelledError:
-            await self._end(process, step, row, "cancelled", "cancelled")
+            try:
+                self._ended(step, attempt.row("cancelled", error=f"cancelled; {await _end(process, step)}"))
+            except asyncio.CancelledError:
+                why = f"cancelled twice, so its end was not waited for; {_may_run(step)}"
+                self._ended(step, attempt.row("unknown", error=why))
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, row("unknown", error=_fault(error, step)))
+            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
         else:
-            status: Status = "ok" if ending.exit_code == 0 else "failed"
-            ended = row(status, exit_code=ending.exit_code, signal=ending.signal)
-            self._ended(step, ended if ended.ok else _explained(ended, ending))
-
-    async def _end(
-        self, process: Process, step: Step, row: Callable[..., HostResult], status: Status, why: str
-    ) -> None:
-        """End a command that shall run no longer, and tell what became of it; a cancel no longer waits for that."""
-        host = step.host.name
-        try:
-            left = await process.end()
-        except asyncio.CancelledError:
-            lost = "a cancel did not wait for its end"
-            self._ended(step, row("unknown", error=f"{why}; {lost}; it may still run on {host}"))
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, row(status, error=f"{why}; {_fault(error, step)}"))
-        else:
-            ended = "it was ended" if left is None else f"it may still run on {host}: {left}"
-            self._ended(step, row(status, error=f"{why}; {ended}"))
+            self._ended(step, attempt.ended(ending))
 
     def _teller(self, step: Step) -> Callable[[Stream, str], object] | None:
-        if step.terms.on_output is None and not self._tell_lines:
+        if step.terms.on_output is None:
             return None
-        return lambda stream, line: self._emit(events.Output(step, stream, line))
+
+        def tell(stream: Stream, line: str) -> None:
+            self._began(step)
+            self._emit(events.Output(step, stream, line))
+
+        return tell
+
+    def _began(self, step: Step) -> None:
+        """Say so once, be it that the host took the command or that it printed something."""
+        if id(step) not in self._told:
+            self._told.add(id(step))
+            self._emit(events.StepStarted(step))
 
     def _ended(self, step: Step, result: HostResult) -> None:
         self._rows[id(step)] = result
@@ -230,22 +224,20 @@ class Run:
         self._emit(events.StepEnded(step, result))
 
 
+async def _end(process: Process, step: Step) -> str:
+    """End a command; says in words what became of it."""
+    try:
+        left = await process.end()
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"{_fault(error, step)}; {_may_run(step)}"
+    return "it was ended" if left is None else f"{_may_run(step)}: {left}"
+
+
+def _may_run(step: Step) -> str:
+    return f"it may still run on {step.host.name}"
+
+
 def _fault(error: Exception, step: Step) -> str:
     """Report what no transport may raise, which says nothing about the command."""
     logger.error("opskit: a fault of its own with %s", step.host.name, exc_info=error)
-    return f"a fault of opskit's own ({type(error).__name__}: {error}); it may still run on {step.host.name}"
-
-
-def _row(step: Step, status: Status, **more: Any) -> HostResult:
-    return HostResult(step.host.name, step.branch, step.command, status, chunk=step.chunk, **more)
-
-
-def _explained(row: HostResult, ending: Ending) -> HostResult:
-    """Say how a command failed, with the last line that it complained with."""
-    from dataclasses import replace
-
-    how = f"killed by signal {ending.signal}" if ending.signal else f"exit code {ending.exit_code}"
-    if ending.exit_code is None and ending.signal is None:
-        how = "ended without an exit code"
-    last = next((line.strip() for line in reversed(row.stderr.splitlines()) if line.strip()), "")
-    return replace(row, error=f"{how}: {last[:200]}" if last else how)
+    return f"a fault of opskit's own ({type(error).__name__}: {error})"

@@ -96,8 +96,8 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
             if (following := _next(line, position, magic)) is None:
                 raise PlanError(f"{magic}: {flag} needs a value")
             text, position = following[0], following.end()
-        value = _unquoted(text)
-        given[name] = _identifier(value, magic) if name == "out" else _filled(value, variables, f"{magic}: {flag}")
+        value = _filled(_unquoted(text), variables, f"{magic}: {flag}")
+        given[name] = _identifier(value, magic) if name == "out" else value
     if word and not takes_rest:
         raise PlanError(
             f"{magic}: {word[0]!r} is no flag; commands stand below this line, and {magic}? shows all flags"
@@ -120,8 +120,8 @@ def _unquoted(word: str) -> str:
     return _QUOTED.sub(lambda found: found[1] if found[1] is not None else re.sub(r"\\(.)", r"\1", found[2]), word)
 
 
-def _identifier(word: str, magic: str) -> str:
-    if not word.isidentifier() or iskeyword(word):
+def _identifier(word: object, magic: str) -> str:
+    if not isinstance(word, str) or not word.isidentifier() or iskeyword(word):
         raise PlanError(f"{magic}: --out takes a variable's name, not {word!r}")
     return word
 

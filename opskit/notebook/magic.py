@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from opskit import session
-from opskit.errors import CommandError, OpskitError, PlanError, did_you_mean
+from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleet.names import Names
 from opskit.fleetlab import Fleet
@@ -49,7 +49,7 @@ class OpskitMagics(Magics):
             _add_branches(draft, cell, names)
         try:
             outcome = session.execute(draft)
-        except (CommandError, KeyboardInterrupt) as error:
+        except (CommandError, Cancelled, KeyboardInterrupt) as error:
             if (results := getattr(error, "results", None)) is not None:
                 self._keep(flags.out, results)
                 if len(results) and not flags.quiet:

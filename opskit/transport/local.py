@@ -7,13 +7,13 @@ import os
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from opskit.engine.ports import Ending, Lost, Refused
-from opskit.transport.command_line import local_line
+from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Refused
+from opskit.transport.command_line import within_limit, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from types import TracebackType
 
     from opskit.engine.capture import Capture
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from opskit.work.plan import Step
 
 ADDRESS = "local"
-DRAIN_SECONDS = 2.0
-GRACE_SECONDS = 2.0
 
 
 class LocalTransport:
     """Runs commands here. There is nothing to connect to."""
 
-    async def prepare(self, hosts: Iterable[Host]) -> None:
-        """Nothing is needed."""
+    async def prepare(self, steps: Iterable[Step]) -> None:
+        """Measure what will be run; raises TemplateError if a command is too long."""
+        for step in steps:
+            within_limit(step, words(step))
 
     def connection(self, host: Host, connect_timeout: float) -> LocalConnection:  # noqa: ARG002 - the port's
         """Always open."""
@@ -55,14 +55,13 @@ class LocalConnection:
         try:
             # Opened here and not in a thread: it takes no longer than what follows, and no cancel can lose it.
             with stdin.open("rb") if isinstance(stdin, Path) else nullcontext(asyncio.subprocess.PIPE) as source:
-                await loop.subprocess_exec(
-                    lambda: process, "/bin/sh", "-c", local_line(step), start_new_session=True, cwd=Path.home(),
-                    stdin=source,
+                await _whole(
+                    loop.subprocess_exec(
+                        lambda: process, *words(step), start_new_session=True, cwd=Path.home(), stdin=source
+                    )
                 )  # fmt: skip
         except OSError as error:
             raise Refused(f"this machine could not start the command: {error.strerror}") from error
-        except asyncio.CancelledError:
-            raise Lost("cancelled while it was being started; it was killed, but may have begun") from None
         if isinstance(stdin, bytes):
             process.feed(stdin)
         return process
@@ -133,14 +132,33 @@ class LocalProcess(asyncio.SubprocessProtocol):
             os.killpg(group, signal.SIGTERM)
             await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
             os.killpg(group, signal.SIGKILL)
+            await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
         except ProcessLookupError:
             return None
-        await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
-        return None if self._ended.done() else f"process group {group}"
+        except PermissionError:  # it has become another user's
+            return f"process group {group}"
+        else:
+            return None if self._ended.done() else f"process group {group}"
+        finally:
+            self._of_system().close()
 
     def _of_system(self) -> asyncio.SubprocessTransport:
         assert self._transport is not None
         return self._transport
+
+
+async def _whole(starting: Coroutine[Any, Any, object]) -> None:
+    """Wait for what a cancel must not cut in two: one that comes meanwhile takes effect where is waited next."""
+    task = asyncio.ensure_future(starting)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled and (waiting := asyncio.current_task()) is not None:
+        waiting.cancel()
+    task.result()
 
 
 def _signal_name(number: int) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import Connection, Transport
     from opskit.fleet import Host
+    from opskit.work.plan import Step
 
 
 class Router:
@@ -21,9 +22,14 @@ class Router:
         self._ssh = ssh
         self._local = LocalTransport()
 
-    async def prepare(self, hosts: Iterable[Host]) -> None:
-        """Make every way ready that these hosts need."""
-        await self._ssh.prepare([host for host in hosts if host.address != ADDRESS])
+    async def prepare(self, steps: Iterable[Step]) -> None:
+        """Make every way ready that these steps need."""
+        here: list[Step] = []
+        there: list[Step] = []
+        for step in steps:
+            (here if step.host.address == ADDRESS else there).append(step)
+        await self._local.prepare(here)
+        await self._ssh.prepare(there)
 
     def connection(self, host: Host, connect_timeout: float) -> AbstractAsyncContextManager[Connection]:
         """Open a way to the host."""

@@ -1,10 +1,10 @@
-"""The small POSIX sh program around each remote command: it tells its process group, and ends the group when we are gone.
+"""The small POSIX sh program around each remote command: it tells its process group, and ends it when we are gone.
 
-Closing a channel or a connection ends nothing on the host (measured on OpenSSH), and a signal request reaches only what still
-stands in the way of it. What does end a command with all that it started is a signal to its process group. So the wrapper
-first prints, on standard error, a mark with the number of the group; the transport cuts it off, and knows from it that
-the command began. A watcher in the background looks once a second whether the process that serves our connection
-is still there, and if it is not, ends the group.
+Closing a channel or a connection ends nothing on the host (measured on OpenSSH), and a signal request does not reach
+all that a command started. What does is a signal to its process group. So the wrapper first prints, on standard error,
+a mark with the number of the group; the transport cuts it off, and knows from it that the command began. A watcher in
+the background looks once a second whether the process that serves our connection is still there, and if it is not,
+ends the group.
 
 The text must pass any login shell unharmed as one single-quoted word: no newline, no `!` (csh), no quote, no backslash
 before a quote or a backslash (fish).
@@ -17,7 +17,7 @@ import shlex
 from typing import Final
 
 MARK: Final = f"opskit-{secrets.token_hex(4)}:"
-"""What the wrapper prints before the group's number; another for each process of ours, so that no output looks like it."""
+"""What the wrapper prints before the group's number; new in each process of ours, so that no output looks like it."""
 
 _GROUP: Final = (
     # The group may not be led by this shell: sudo and ForceCommand stand in between.
@@ -32,14 +32,26 @@ _WATCH: Final = (
     ") </dev/null >/dev/null 2>&1 & "
 )
 WRAPPER: Final = f"{_GROUP}echo {MARK}$g >&2; {_WATCH}"
+_DECODE: Final = 'for a; do shift; v=$(printf %bx "$a"); set -- "$@" "${v%x}"; done; '
 
 
-def wrapped(line: str) -> str:
-    """Wrap a command line of POSIX sh, which is then run by `exec`."""
-    if set(line) & set("\n!\\"):
-        escaped = "".join(f"\\0{ord(character):03o}" if character in "\n!\\'" else character for character in line)
-        return f"""exec /bin/sh -c '{WRAPPER}eval "exec $(printf %b "$0")"' '{escaped}'"""
-    return f"""exec /bin/sh -c '{WRAPPER}eval "exec $0"' {shlex.quote(line)}"""
+def wrapped(words: list[str], *, reads_nothing: bool) -> str:
+    """The line that runs a program with its arguments in the wrapper.
+
+    Args:
+        words: The program and its arguments.
+        reads_nothing: Whether its standard input is empty.
+    """
+    run = 'exec "$@" </dev/null' if reads_nothing else 'exec "$@"'
+    if any(set(word) & set("\n!\\") for word in words):
+        carried = " ".join(f"'{_escaped(word)}'" for word in words)
+        return f"exec /bin/sh -c '{WRAPPER}{_DECODE}{run}' opskit {carried}"
+    return f"exec /bin/sh -c '{WRAPPER}{run}' opskit {shlex.join(words)}"
+
+
+def _escaped(word: str) -> str:
+    """What not every login shell hands on as it is goes through printf's octal escapes."""
+    return "".join(f"\\0{ord(character):03o}" if character in "\n!\\'" else character for character in word)
 
 
 def signalled(group: int, signal: str) -> str:

@@ -17,6 +17,8 @@ from opskit.testing import ScriptedTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Cell = Callable[[str], tuple[BaseException, str]]
+
 FLEET = opskit.Inventory(
     [
         opskit.Host("app1", roles={"app"}),
@@ -33,20 +35,20 @@ def nobody_is_dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(session, "_transport", lambda *_: transport)
     with opskit.use(FLEET):
         yield
-    assert transport.dialled == transport.sent == []
+    assert not transport.dialled
+    assert not transport.sent
 
 
 @pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
+def shell() -> InteractiveShell:
     """A plain IPython with the magics."""
     shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
     load_ipython_extension(shell)
-    yield shell
-    shell.atexit_operations()
+    return shell
 
 
 @pytest.fixture
-def cell(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[BaseException, str]]:
+def cell(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Cell:
     """Run a cell that fails: its error, and what it shows."""
 
     def run(source: str) -> tuple[BaseException, str]:
@@ -59,9 +61,6 @@ def cell(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callabl
         return error, text
 
     return run
-
-
-Cell = "Callable[[str], tuple[BaseException, str]]"
 
 
 def raised(kind: type[opskit.OpskitError], call: Callable[[], object]) -> str:
@@ -91,7 +90,7 @@ def test_b1_no_host_matched() -> None:
 
 def test_b2_an_unknown_role() -> None:
     """B2: the word, and the near one."""
-    with pytest.raises(opskit.InventoryError, match="'wbe'.*did you mean 'web'"):
+    with pytest.raises(opskit.InventoryError, match=r"'wbe'.*did you mean 'web'"):
         opskit.run("uptime", roles="wbe")
 
 
@@ -176,7 +175,9 @@ def test_b7_a_condition_that_gives_no_truth(condition: Any, kind: str) -> None:
 def test_b8_a_template_with_a_mistake(cell: Cell) -> None:
     """B8: of an undefined name the near ones; of a mistake line and column; of one host's values that host."""
     release = "v42"
-    message = raised(opskit.TemplateError, lambda: opskit.run(f"echo {{{{ relase }}}} {release}", variables={"release": 1}))
+    message = raised(
+        opskit.TemplateError, lambda: opskit.run(f"echo {{{{ relase }}}} {release}", variables={"release": 1})
+    )
     assert "'relase' is not defined; did you mean 'release'" in message
     message = raised(opskit.TemplateError, lambda: opskit.run("uptime\necho {{ a b }}"))
     assert "line 2, column 6" in message
@@ -264,7 +265,7 @@ def test_b28_a_bad_name_in_the_environment(key: str) -> None:
 def test_b29_a_bad_setting(monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
     """B29: a run with a bad setting does not begin; where it came from is told (files: test_settings.py)."""
     monkeypatch.setenv("OPSKIT_FANOUT", "0")
-    for call in (lambda: opskit.run("uptime"), lambda: opskit.parallel()):
+    for call in (lambda: opskit.run("uptime"), opskit.parallel):
         assert "environment variable OPSKIT_FANOUT: fanout = '0' must" in raised(opskit.SettingsError, call)
     monkeypatch.delenv("OPSKIT_FANOUT")
     error, text = cell("import opskit\n\nopskit.configure(fanuot=5)")
@@ -297,8 +298,8 @@ def test_b33_a_bad_magic(cell: Cell, source: str, says: str) -> None:
     assert says in text
 
 
-def test_b33_a_bad_count_ends_no_fleet(cell: Cell) -> None:
-    """B33: the fleet that is up stays up."""
+def test_b33_a_bad_count_of_hosts(cell: Cell) -> None:
+    """B33: says how many there can be."""
     error, text = cell("%opskit fleet up 501")
     assert type(error) is opskit.SettingsError
     assert "an embedded fleet has 1 to 500 hosts" in text

@@ -47,7 +47,7 @@ EVERY_CHECK = [
 
 def refused(check: checks.Check, value: object) -> str:
     """What the ValueError says."""
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r"\w") as caught:
         check(value)
     return str(caught.value)
 
@@ -69,7 +69,9 @@ def test_numbers_may_come_from_anywhere(value: object) -> None:
     assert checks.count(value) == 5
 
 
-@pytest.mark.parametrize("value", [True, False, None, "", "abc", "5s", b"5", [5], Decimal("NaN"), "nan", "inf", 10**400])
+@pytest.mark.parametrize(
+    "value", [True, False, None, "", "abc", "5s", b"5", [5], Decimal("NaN"), "nan", "inf", 10**400]
+)
 def test_what_is_no_number_is_refused(value: object) -> None:
     """Neither a boolean nor infinity is a number of anything."""
     assert refused(checks.number, value).startswith("must be a ")

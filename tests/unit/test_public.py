@@ -103,9 +103,18 @@ def test_import_costs_next_to_nothing() -> None:
     assert median(float(in_a_new_interpreter(code)) for _ in range(5)) < 0.1
 
 
+def test_who_catches_failures_does_not_catch_a_cancel() -> None:
+    """A person ended the run: nothing went wrong that a retry could mend."""
+    assert not issubclass(opskit.Cancelled, opskit.CommandError)
+
+
 def test_every_error_is_an_opskit_error() -> None:
     """Who catches OpskitError catches all of them, and each is public."""
-    found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__}
+    found = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and kind.__module__ == errors.__name__ and not name.startswith("_")
+    }
     assert len(found) == 19
     for name, kind in found.items():
         assert issubclass(kind, opskit.OpskitError)

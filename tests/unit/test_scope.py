@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opskit.scope import Scoped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def in_a_new_thread(function: Callable[[], str]) -> str:
@@ -87,10 +90,10 @@ def test_tasks_do_not_see_each_others_blocks() -> None:
             await asyncio.sleep(0)
             return scoped.get()
 
-    async def both() -> list[str]:
+    async def both() -> tuple[str, str]:
         return await asyncio.gather(task("a"), task("b"))
 
-    assert asyncio.run(both()) == ["a", "b"]
+    assert list(asyncio.run(both())) == ["a", "b"]
     assert scoped.get() == "default"
 
 

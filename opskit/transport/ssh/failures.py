@@ -53,7 +53,7 @@ class Attempt:
         return known.told(self.address, self.peer, None if self.port == SSH_PORT else self.port) if known else []
 
 
-def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901, PLR0911 - a table of cases
+def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901, PLR0911, PLR0912 - a table of cases
     """Say in one line why there is no connection."""
     where = attempt.where
     match error:
@@ -68,6 +68,8 @@ def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901,
             )
         case TimeoutError():
             return Unreachable(f"{_phase(attempt)} within {attempt.seconds:g} s; is {where} up and right?")
+        case UnicodeError():
+            return Unreachable(f"{attempt.address!r} is no host name; set the host's address")
         case socket.gaierror():
             return Unreachable(
                 f"the name {attempt.address!r} can't be resolved ({error.strerror}); set the host's address"

@@ -19,6 +19,13 @@ SSH_PORT: Final = 22
 
 Match = tuple["Sequence[object]", ...]
 
+_NOBODY: Final = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
+"""Stands as an authority for every host in what asyncssh matches, and is taken out of what it finds.
+
+Where asyncssh finds nothing for a port it looks without the port, even if that would lose a port's revoked keys, or
+add keys to those that a plain entry has for it. Only who knows all entries can tell; see `KnownHosts.__call__`.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -52,7 +59,7 @@ class KnownHosts:
         self.broken: list[str] = []
         self._exact: dict[str, list[_Line]] = {}
         self._pattern_lines: list[_Line] = []
-        self._patterns = asyncssh.SSHKnownHosts()
+        self._patterns = asyncssh.SSHKnownHosts(f"@cert-authority * {_exported(_NOBODY)}")
         for file in self.files:
             self._read(file)
 
@@ -102,8 +109,8 @@ class KnownHosts:
         keys = [key for line in self._lines(host, address, port) if (key := self._key(line)) is not None]
         if not self._pattern_lines:
             return (keys, [], [], [], [], [], [])
-        matched = self._patterns.match(host, address, port)
-        return ([*keys, *matched[0]], *matched[1:])
+        matched, authorities, *others = self._patterns.match(host, address, port)
+        return ([*keys, *matched], [key for key in authorities if key != _NOBODY], *others)
 
     def _lines(self, host: str, address: str, port: int | None) -> list[_Line]:
         return [line for name in _spelled(host, address, port) for line in self._exact.get(name, ())]
@@ -129,10 +136,14 @@ class KnownHosts:
 
     def accept(self, name: str, key: asyncssh.SSHKey) -> _Line:
         """Trust a key from now on; returns what is to be added to the first file."""
-        words = key.export_public_key().decode().split()
-        line = _Line(self.files[0], 0, "", name.lower(), " ".join(words[:2]))
+        line = _Line(self.files[0], 0, "", name.lower(), _exported(key))
         self._index(line)
         return line
+
+
+def _exported(key: asyncssh.SSHKey) -> str:
+    """Algorithm and key, as the files have them."""
+    return " ".join(key.export_public_key().decode().split()[:2])
 
 
 def _spelled(host: str, address: str, port: int | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,8 +39,8 @@ class Login:
     keepalive: float
 
     @classmethod
-    def of(cls, host: Host, settings: Settings, default_user: str) -> Login:
-        """The login for a host."""
+    def of(cls, host: Host, settings: Settings) -> Login:
+        """The login for a host; raises InventoryError if neither it nor this process has a user."""
         own = {}
         for name in ("known_hosts", "identity_files"):
             own[name] = getattr(settings, name)
@@ -49,9 +50,16 @@ class Login:
                 except ValueError as error:
                     raise InventoryError(f"host {host.name}: its var {name} {error}") from None
         return cls(
-            user=host.user or default_user, agent=settings.agent, host_keys=settings.host_keys,
+            user=host.user or _own_user(host), agent=settings.agent, host_keys=settings.host_keys,
             keepalive=settings.keepalive, **own,
         )  # fmt: skip
+
+
+def _own_user(host: Host) -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry
+        raise InventoryError(f"host {host.name} names no user, and this process has none: set its user") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,13 +85,15 @@ def prepare(login: Login) -> Credentials:
         HostKeyError: A known_hosts file that was named can't be read.
     """
     trusted = None if login.host_keys == "off" else _trusted(login)
-    keys, tried = _keys(login)
-    agent = os.environ.get("SSH_AUTH_SOCK") if login.agent and login.identity_files is None else None
+    agent = (login.agent and os.environ.get("SSH_AUTH_SOCK")) or None
+    keys, tried, locked = _keys(login, agent=agent is not None)
+    if login.identity_files is not None and not locked:
+        agent = None  # what was named is enough, and asking an agent costs something on every connection
     options: dict[str, Any] = {
         "username": login.user,
         "client_keys": keys or None,
         "known_hosts": trusted,
-        "agent_path": agent or None,
+        "agent_path": agent,
         "config": None,
         "preferred_auth": "publickey",
         "keepalive_interval": login.keepalive,
@@ -101,7 +111,7 @@ def prepare(login: Login) -> Credentials:
 
 @lru_cache(maxsize=1)
 def _algorithms() -> dict[str, list[str]]:
-    """The cheapest strong ones first; all others stay on offer. As lists: a pattern is matched anew for each connection."""
+    """The cheapest strong ones first, and all others; as lists, for a pattern is matched anew for each connection."""
     ordered = asyncssh.SSHClientConnectionOptions(
         kex_algs="^curve25519-sha256", encryption_algs="^aes128-gcm@openssh.com", client_keys=None, config=None
     )
@@ -111,21 +121,27 @@ def _algorithms() -> dict[str, list[str]]:
 def _trusted(login: Login) -> known_hosts.KnownHosts:
     files = login.known_hosts
     for file in files or ():
-        if not file.is_file() and login.host_keys == "strict":
+        if file.is_dir():
+            raise HostKeyError(f"known_hosts file {file} is a folder", Results(()))
+        if not file.exists() and login.host_keys == "strict":
             raise HostKeyError(f"known_hosts file {file} does not exist (working folder {Path.cwd()})", Results(()))
         if file.exists() and not os.access(file, os.R_OK):
             raise HostKeyError(f"known_hosts file {file} can't be read: permission denied", Results(()))
     return known_hosts.read([file.expanduser() for file in files or DEFAULT_KNOWN_HOSTS])
 
 
-def _keys(login: Login) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...]]:
-    """The private keys, and their names. A key that was named must work; one that is merely there may be unusable."""
+def _keys(login: Login, *, agent: bool) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...], bool]:
+    """The private keys, their names, and whether one that was named is locked, so that only the agent can use it.
+
+    A key that was named must work; one that is merely there may be unusable.
+    """
     named = login.identity_files is not None
     files = login.identity_files
     if files is None:
         files = tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_KEYS)
     found: list[asyncssh.SSHKeyPair] = []
     tried = []
+    locked = False
     for file in files:
         if not named and not file.exists():
             continue
@@ -133,15 +149,21 @@ def _keys(login: Login) -> tuple[list[asyncssh.SSHKeyPair], tuple[str, ...]]:
             found += asyncssh.load_keypairs([str(file)])
             tried.append(str(file))
         except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            if named:
+            if named and agent and _is_locked(error):
+                locked = True
+            elif named:
                 raise AuthenticationError(f"key {file} can't be used: {_why(error)}", Results(())) from error
             tried.append(f"not {file} ({_why(error)})")
-    return found, tuple(tried)
+    return found, tuple(tried), locked
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    if isinstance(error, asyncssh.KeyEncryptionError) or str(error).startswith("Passphrase must"):
+    if _is_locked(error):
         return "it has a passphrase; add it to the agent with ssh-add"
     return "it is no private key that can be read"
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, asyncssh.KeyEncryptionError) or str(error).startswith("Passphrase must")

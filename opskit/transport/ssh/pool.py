@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from opskit.transport.command_line import remote_line, within_limit
 from opskit.transport.ssh.known_hosts import SSH_PORT
 from opskit.transport.ssh.login import Login, prepare
-from opskit.transport.ssh.way import Terms, Way
+from opskit.transport.ssh.way import Opening, Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from opskit.engine.capture import Capture
     from opskit.fleet import Host
     from opskit.settings import Settings
     from opskit.transport.ssh.login import Credentials
+    from opskit.transport.ssh.process import RemoteProcess
+    from opskit.work.plan import Step
 
 
 class Endpoint(NamedTuple):
@@ -34,16 +38,12 @@ class Pool:
         self._ways: dict[Endpoint, Way] = {}
 
     def way(self, endpoint: Endpoint) -> Way:
-        """The way to an endpoint, warm if there is one."""
+        """The way to an endpoint, warm if there is one; it is forgotten when it closes."""
         way = self._ways.get(endpoint)
         if way is None:
-            way = self._ways[endpoint] = Way(endpoint.address, endpoint.port, endpoint.login)
+            closed = partial(self._ways.pop, endpoint, None)
+            way = self._ways[endpoint] = Way(endpoint.address, endpoint.port, endpoint.login, closed)
         return way
-
-    def close(self) -> None:
-        """Close every connection."""
-        for way in self._ways.values():
-            way.close()
 
 
 class SshTransport:
@@ -52,47 +52,60 @@ class SshTransport:
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
-        self._user = getpass.getuser()
-        self._credentials: dict[Login, Credentials] = {}
+        self._ready: dict[str, tuple[Endpoint, Credentials]] = {}
 
-    async def prepare(self, hosts: Iterable[Host]) -> None:
-        """Read keys and known hosts, once for all hosts that log in alike.
+    async def prepare(self, steps: Iterable[Step]) -> None:
+        """Read keys and known hosts, once for all hosts that log in alike, and measure what will be sent.
 
         Raises:
             AuthenticationError: A key that was named can't be used.
             HostKeyError: A known_hosts file that was named can't be read.
+            InventoryError: A host names no user, and this process has none.
+            TemplateError: A command is longer, as sent, than a host takes.
         """
-        wanted = {Login.of(host, self._settings, self._user) for host in hosts} - self._credentials.keys()
-        if wanted:
-            made = await asyncio.to_thread(lambda: [(login, prepare(login)) for login in wanted])
-            self._credentials.update(made)
+        await asyncio.to_thread(self._prepare, list(steps))
 
-    def connection(self, host: Host, connect_timeout: float) -> _Lease:
+    def _prepare(self, steps: list[Step]) -> None:
+        credentials: dict[Login, Credentials] = {}
+        for step in steps:
+            within_limit(step, [remote_line(step)])
+            host = step.host
+            if host.name not in self._ready:
+                login = Login.of(host, self._settings)
+                if login not in credentials:
+                    credentials[login] = prepare(login)
+                endpoint = Endpoint(host.address, host.port or SSH_PORT, login)
+                self._ready[host.name] = (endpoint, credentials[login])
+
+    def connection(self, host: Host, connect_timeout: float) -> Lease:
         """An open way to the host, for a `async with` block."""
-        login = Login.of(host, self._settings, self._user)
-        way = self._pool.way(Endpoint(host.address, host.port or SSH_PORT, login))
-        return _Lease(way, Terms(self._credentials[login], connect_timeout, self._settings))
+        endpoint, credentials = self._ready[host.name]
+        return Lease(self._pool.way(endpoint), Opening(credentials, connect_timeout, self._settings))
 
 
-class _Lease:
-    """A block's hold on a way: it stays open at least as long."""
+class Lease:
+    """A block's hold on a way, on the terms of its own run: the way stays open at least as long."""
 
-    __slots__ = ("_terms", "_way")
+    __slots__ = ("_opening", "_way")
 
-    def __init__(self, way: Way, terms: Terms) -> None:
+    def __init__(self, way: Way, opening: Opening) -> None:
         self._way = way
-        self._terms = terms
+        self._opening = opening
 
-    async def __aenter__(self) -> Way:
+    async def __aenter__(self) -> Lease:  # noqa: PYI034 - nobody derives from it
         self._way.hold()
         try:
-            await self._way.open(self._terms)
+            await self._way.open(self._opening)
         except BaseException:
-            self._way.release()
+            self._way.release(self._opening.settings.idle_seconds)
             raise
-        return self._way
+        return self
+
+    async def start(self, step: Step, capture: Capture) -> RemoteProcess:
+        """Send a command; see `Way.start`."""
+        return await self._way.start(step, capture, self._opening)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._way.release()
+        self._way.release(self._opening.settings.idle_seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from opskit.engine.ports import Ending, Lost
+from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Lost
 from opskit.transport.wrapper import MARK, killed, signalled
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
 LONGEST_GREETING = 64 * 1024
 """How much a login shell may write before the wrapper's mark is not looked for any more."""
-
-DRAIN_SECONDS = 2.0
-"""How long output may still come after a command has ended, from a child that kept its stdout."""
-
-GRACE_SECONDS = 2.0
-"""How long a command may clean up after TERM before it is killed."""
 
 PIECE = 256 * 1024
 
@@ -149,11 +143,11 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         return await asyncio.shield(self._ended)
 
     async def begin(self, patience: float) -> None:
-        """Wait until the command began to run, as its wrapper tells; a host that never tells is not waited for longer."""
+        """Wait until the command began to run, as its wrapper tells, but no longer than `patience` seconds."""
         await asyncio.wait([self._begun], timeout=patience)
 
     async def end(self) -> str | None:
-        """End the command's process group: TERM, and KILL to what does not listen. Returns what may be left, in words."""
+        """End the command's process group: TERM, then KILL. Returns what may be left, in words."""
         try:
             if self._group and (sure := await self._end_group(self._group)) is not None:
                 return None if sure else f"process group {self._group}"

@@ -30,8 +30,8 @@ SECONDS_TO_OBEY = 3.0
 """How long a host may take to run a short line of our own."""
 
 
-class Terms(NamedTuple):
-    """On what terms a way is opened: those of the run that asks."""
+class Opening(NamedTuple):
+    """On what terms a run opens and uses a way."""
 
     credentials: Credentials
     connect_timeout: float
@@ -39,19 +39,26 @@ class Terms(NamedTuple):
 
 
 class Way:
-    """All connections to one endpoint; to the engine, a connection."""
+    """All connections to one endpoint.
 
-    def __init__(self, address: str, port: int, login: Login) -> None:
+    Args:
+        address: Where it goes.
+        port: The port there.
+        login: How it logs in.
+        closed: Called when nothing is open any more.
+    """
+
+    def __init__(self, address: str, port: int, login: Login, closed: Callable[[], object]) -> None:
         self._address = address
         self._port = port
         self._login = login
+        self._closed = closed
         self._links: list[Link] = []
-        self._opening = asyncio.Lock()
+        self._dialling: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
         self._grows = True
         self._holders = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._terms: Terms
 
     def hold(self) -> None:
         """Keep the way open until `release`."""
@@ -60,59 +67,62 @@ class Way:
             self._idle.cancel()
             self._idle = None
 
-    def release(self) -> None:
-        """Let go. When nobody holds it for `settings.idle_seconds`, it closes."""
+    def release(self, idle_seconds: float) -> None:
+        """Let go. When nobody holds it for that long, it closes."""
         self._holders -= 1
-        if self._holders == 0 and self._links:
-            self._idle = asyncio.get_running_loop().call_later(self._terms.settings.idle_seconds, self.close)
+        if self._holders == 0:
+            wait = idle_seconds if self._links else 0
+            self._idle = asyncio.get_running_loop().call_later(wait, self._close)
 
-    def close(self) -> None:
-        """Close every connection."""
+    def _close(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
         for link in list(self._links):
             link.connection.abort()
+        self._closed()
 
-    async def open(self, terms: Terms) -> None:
+    async def open(self, opening: Opening) -> None:
         """See that there is a connection; raises Unreachable."""
-        self._terms = terms
         if not self._links:
             self._grows = True  # until a second connection is refused
-            await self._connect(0)
+            await self._dial(opening)
 
-    async def start(self, step: Step, capture: Capture) -> RemoteProcess:
+    async def start(self, step: Step, capture: Capture, opening: Opening) -> RemoteProcess:
         """Send a command over a connection with room; waits for room where the server grants no more.
 
         A connection that turns out to have died while nobody used it is replaced, once.
         """
         clock = asyncio.get_running_loop().time
-        patience = clock() + self._terms.connect_timeout
+        patience = clock() + opening.connect_timeout
         retried = False
         while True:
-            link = await self._link_with_room()
-            was_warm = link.used
+            link = await self._link_with_room(opening)
+            was_warm = link.granted > 0
             stdin = None if reads_nothing(step) else step.terms.stdin
             process = RemoteProcess(capture, stdin, link.freed, link.aside, marked=step.terms.shell is not False)
             try:
-                await self._send(link, process, remote_line(step))
+                await self._send(link, process, remote_line(step), opening.connect_timeout)
             except Unreachable:
                 if retried or not was_warm:
                     raise
                 retried = True
             except asyncssh.ChannelOpenError as error:
-                link.room = max(1, link.sessions)
-                if link.sessions == 0:
-                    # A server that granted one before has only not yet noticed that it ended.
-                    if not link.used or clock() > patience:
-                        raise Refused(f"{self._address} grants no session: {error.reason}") from error
+                if link.sessions >= link.granted > 0:
+                    link.room = link.sessions
+                elif link.granted > 0 and clock() < patience:
+                    # It granted more before, and has only not yet noticed that those ended.
                     await asyncio.sleep(SECONDS_TO_NOTICE)
+                else:
+                    raise Refused(f"{self._address} grants no session: {error.reason}") from error
             else:
-                link.used = True
+                link.granted = max(link.granted, link.sessions)
                 return process
 
-    async def _send(self, link: Link, process: RemoteProcess, line: str) -> None:
+    async def _send(self, link: Link, process: RemoteProcess, line: str, patience: float) -> None:
         """Send a command over this connection; a ChannelOpenError says that its server grants no more sessions."""
         link.sessions += 1
         try:
-            async with asyncio.timeout(self._terms.connect_timeout):
+            async with asyncio.timeout(patience):
                 await link.connection.create_session(lambda: process, line, encoding=None)
         except asyncio.CancelledError:
             sender = asyncio.current_task()
@@ -136,16 +146,16 @@ class Way:
                 raise
             raise Unreachable(f"the connection to {self._address} was lost before the command was sent") from error
 
-    async def _link_with_room(self) -> Link:
+    async def _link_with_room(self, opening: Opening) -> Link:
         """A connection that takes one more session; a new one if allowed; else wait until one ends."""
         while True:
             for link in self._links:
                 if link.sessions < link.room:
                     return link
-            most = self._terms.settings.connections_per_host if self._grows else 1
+            most = opening.settings.connections_per_host if self._grows else 1
             if len(self._links) < most:
                 try:
-                    await self._connect(len(self._links))
+                    await self._dial(opening)
                 except Unreachable:
                     if not self._links:
                         raise
@@ -154,28 +164,35 @@ class Way:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _connect(self, open_before: int) -> None:
-        """Add a connection, unless somebody else just did."""
-        async with self._opening:
-            if len(self._links) > open_before:
-                return
-            terms = self._terms
-            attempt = Attempt(self._address, self._port, self._login.user, terms.credentials, terms.connect_timeout)
-            link = Link(attempt, self._take_out, self._changed)
-            try:
-                async with asyncio.timeout(terms.connect_timeout):
-                    link.connection = await asyncssh.connect(
-                        self._address, self._port, options=terms.credentials.options, config=None,
-                        client_factory=lambda: link,
-                    )  # fmt: skip
-            except (OSError, asyncssh.Error) as error:
-                raise explained(error, attempt) from error
-            finally:
-                if link.remembering is not None:
-                    await link.remembering
-            if link.lost:
-                raise Unreachable(f"{attempt.where} ended the connection as soon as it was made")
-            self._links.append(link)
+    async def _dial(self, opening: Opening) -> None:
+        """Add a connection. Who wants one while another is being made waits for that one."""
+        if self._dialling is None:
+            self._dialling = asyncio.ensure_future(self._connect(opening))
+            self._dialling.add_done_callback(self._dialled)
+        await asyncio.shield(self._dialling)
+
+    def _dialled(self, dialling: asyncio.Future[None]) -> None:
+        self._dialling = None
+        if not dialling.cancelled():
+            dialling.exception()  # nobody may be waiting any more
+
+    async def _connect(self, opening: Opening) -> None:
+        credentials, patience, _ = opening
+        attempt = Attempt(self._address, self._port, self._login.user, credentials, patience)
+        link = Link(attempt, self._take_out, self._changed)
+        try:
+            async with asyncio.timeout(patience):
+                link.connection = await asyncssh.connect(
+                    self._address, self._port, options=credentials.options, config=None, client_factory=lambda: link
+                )
+        except (OSError, UnicodeError, asyncssh.Error) as error:
+            raise explained(error, attempt) from error
+        finally:
+            if link.remembering is not None:
+                await link.remembering
+        if link.lost:
+            raise Unreachable(f"{attempt.where} ended the connection as soon as it was made")
+        self._links.append(link)
 
     def _take_out(self, link: Link) -> None:
         if link in self._links:
@@ -195,9 +212,9 @@ class Link(asyncssh.SSHClient):
         changed: Set when there may be room for who waits.
 
     Attributes:
-        sessions: How many commands it carries.
-        room: How many it can, as far as is known.
-        used: Whether it has carried one.
+        sessions: How many sessions it carries.
+        granted: How many it has carried at once, at most.
+        room: How many it can carry, as far as is known.
         lost: Whether it is gone.
         remembering: Writes down the key that was accepted.
     """
@@ -209,9 +226,8 @@ class Link(asyncssh.SSHClient):
         self._take_out = take_out
         self._changed = changed
         self._retired = False
-        self.sessions = 0
+        self.sessions = self.granted = 0
         self.room = sys.maxsize
-        self.used = False
         self.lost = False
         self.remembering: asyncio.Future[None] | None = None
 
@@ -220,11 +236,14 @@ class Link(asyncssh.SSHClient):
 
         Raises TimeoutError if the host does not answer.
         """
+        self.sessions += 1
         try:
             async with asyncio.timeout(SECONDS_TO_OBEY):
                 return (await self.connection.run(line)).exit_status
         except asyncssh.ChannelOpenError:
             return None
+        finally:
+            self.freed()
 
     def freed(self) -> None:
         """Called when a command is gone from it."""

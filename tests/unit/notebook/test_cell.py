@@ -95,7 +95,9 @@ def test_a_body_without_branches_is_one_script(body: str) -> None:
         ("else:a", None, "a"),
     ],
 )
-def test_the_colon_is_the_first_whose_left_side_is_an_expression(head: str, condition: str | None, command: str) -> None:
+def test_the_colon_is_the_first_whose_left_side_is_an_expression(
+    head: str, condition: str | None, command: str
+) -> None:
     """Not one in brackets or strings, and never one of the command."""
     branch = only(head)
     assert (branch.condition, branch.command) == (condition, command)
@@ -164,7 +166,9 @@ def test_a_misspelt_option_is_not_sent_to_hosts(name: str, says: str) -> None:
 
 def test_an_option_can_be_set_once() -> None:
     """With the second one's line."""
-    assert refused("when x:\n  user: a\n  user: b\n  id\n").startswith("line 4 of the cell: `user:` stands there a second")
+    assert refused("when x:\n  user: a\n  user: b\n  id\n").startswith(
+        "line 4 of the cell: `user:` stands there a second"
+    )
 
 
 def test_a_script_keeps_its_lines() -> None:
@@ -204,7 +208,9 @@ def test_comments_at_the_start_of_a_line_are_the_cells() -> None:
 def test_a_line_that_belongs_to_no_branch_is_refused(body: str) -> None:
     """With its number and its text."""
     number = body.splitlines().index("uptime") + 2
-    assert refused(body).startswith(f"line {number} of the cell: `uptime` belongs to no branch; a branch begins with `when")
+    assert refused(body).startswith(
+        f"line {number} of the cell: `uptime` belongs to no branch; a branch begins with `when"
+    )
 
 
 @pytest.mark.parametrize("body", ["when x:\n", "when x:\n\n   \n", "when x:\n  undo: a\n", "else:\n", "when x:\n# a\n"])
@@ -224,7 +230,16 @@ def test_line_ends_of_other_systems_are_line_ends() -> None:
 
 
 PIECES = st.sampled_from(
-    [*"when else: ([{'\"#:\\\t\n\r\x00\x0c\u2028x5=.,)]} -", "when ", "else:", "    ", "\n", "undo: ", "when x: y\n", "lambda "]
+    [
+        *"when else: ([{'\"#:\\\t\n\r\x00\x0c\u2028x5=.,)]} -",
+        "when ",
+        "else:",
+        "    ",
+        "\n",
+        "undo: ",
+        "when x: y\n",
+        "lambda ",
+    ]
 )
 
 
@@ -245,7 +260,20 @@ def test_no_body_raises_anything_else(body: str) -> None:
 
 CONDITIONS = st.sampled_from(["in_('app')", "server.name == 'a:b'", "xs[1:2]", "{'a': x}['a']", "not (lambda: x)()"])
 LINES = st.sampled_from(
-    ["echo 1", "# a", "    deeper", "when x: y", "else: z", "undo: a", "timeout: 5", "cat <<EOF", "EOF", "'\"", "a\tb  ", ""]
+    [
+        "echo 1",
+        "# a",
+        "    deeper",
+        "when x: y",
+        "else: z",
+        "undo: a",
+        "timeout: 5",
+        "cat <<EOF",
+        "EOF",
+        "'\"",
+        "a\tb  ",
+        "",
+    ]
 )
 SCRIPTS = st.lists(LINES, max_size=6).map(lambda lines: "\n".join(["first", "second", *lines, "last"]))
 OPTIONS = st.dictionaries(st.sampled_from(SETTERS), st.sampled_from(["1", "a: b", "A=b C='x y'"]), max_size=3)

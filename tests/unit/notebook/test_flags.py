@@ -65,7 +65,7 @@ def test_an_empty_line_is_no_flags() -> None:
         ("--env A=b", "A=b"),
         ("--env=A=b", "A=b"),
         ("--env 'A=b C=\"x y\"'", 'A=b C="x y"'),
-        ('--env "A=b C=\'x y\'"', "A=b C='x y'"),
+        ("--env \"A=b C='x y'\"", "A=b C='x y'"),
         ('--env="A=\\"b\\" C=\\\\"', 'A="b" C=\\'),
         ("--env A='x y'z", "A=x yz"),
         ("--env ''", ""),
@@ -132,7 +132,8 @@ def test_two_dashes_end_the_options_too() -> None:
 def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
     """B33: and with where all are shown."""
     assert refused("--rolse web uptime") == (
-        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?; %parallel? shows them all"
+        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?; "
+        "%parallel? shows them all"
     )
     assert "no flag is called '-x'" in refused("-x web")
     assert "no flag is called '-'" in refused("- web")
@@ -143,7 +144,7 @@ def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
 def test_a_missing_value_is_refused(text: str) -> None:
     """With the flag's long name."""
     assert "needs a value" in refused(text)
-    assert "%parallel: --hosts needs a value" == refused("-w")
+    assert refused("-w") == "%parallel: --hosts needs a value"
 
 
 @pytest.mark.parametrize("text", ["-r 'web uptime", '--env "A=b', "-r web 'uptime", '-w web" x', "--name 'a\\' b'"])
@@ -171,7 +172,13 @@ def test_a_switch_takes_no_value(text: str) -> None:
     assert "takes no value" in refused(f"{text} uptime")
 
 
-@pytest.mark.parametrize("name", ["a b", "1a", "a.b", "$slow", "class", "", "None"])
+def test_the_name_for_results_may_be_made_of_variables() -> None:
+    """As any value, so that a loop can keep the results of each round."""
+    assert line("-o {größe}_$port uptime").out == "xl_8080"
+    assert refused("-o $slow uptime") == f"%parallel: --out takes a variable's name, not {SLOW!r}"
+
+
+@pytest.mark.parametrize("name", ["a b", "1a", "a.b", "-", "class", "", "None"])
 def test_results_go_into_a_variable(name: str) -> None:
     """What could not be asked for afterwards is refused."""
     assert refused(f"-o '{name}' uptime") == f"%parallel: --out takes a variable's name, not {name!r}"

@@ -113,6 +113,18 @@ def test_revoked_keys_and_authorities_are_in_groups_of_their_own(tmp_path: Path)
     assert [list(group) for group in hosts("a.example.com", "", None)[:3]] == [[], [C], [B]]
 
 
+def test_a_revoked_key_of_a_port_stays_revoked(tmp_path: Path) -> None:
+    """S14: also where nothing but plain entries is known of the port, and a key of the host without a port."""
+    hosts = known(tmp_path, f"web1 {text(C)}", f"[web1]:2222 {text(A)}", f"@revoked [web1]:2222 {text(A)}")
+    assert [list(group) for group in hosts("web1", "", 2222)[:3]] == [[A], [], [A]]
+
+
+def test_entries_without_a_port_add_nothing_to_those_with_it(tmp_path: Path) -> None:
+    """S14: of whatever kind they are, plain, hashed or a pattern."""
+    hosts = known(tmp_path, f"[web1]:2222 {text(A)}", f"web1 {text(B)}", f"web? {text(C)}", hashed("web1", C, tmp_path))
+    assert trusted(hosts, "web1", "", 2222) == [A]
+
+
 def test_comments_and_empty_lines(tmp_path: Path) -> None:
     """They count as lines and as nothing else; a comment behind an entry may be in any encoding."""
     hosts = known(

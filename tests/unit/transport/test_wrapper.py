@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +27,9 @@ def run(shell: str, line: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line as sshd would: by the login shell, in a session of its own."""
     # Into files, not pipes: csh leaves copies of its streams open in the watcher, so a pipe would end a second late.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = subprocess.run([shell, "-c", line], stdout=out, stderr=err, start_new_session=True, check=False).returncode
+        code = subprocess.run(
+            [shell, "-c", line], stdout=out, stderr=err, start_new_session=True, check=False
+        ).returncode
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess([], code, out.read(), err.read())
@@ -39,20 +41,23 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     found: list[subprocess.Popen[bytes]] = []
     yield found
     for process in found:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
 
 
-def begin(started: list[subprocess.Popen[bytes]], line: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a wrapped line; give its process and the group that it told."""
+def in_sh(script: str) -> str:
+    """The wrapped line that runs a script by sh."""
+    return wrapped(["sh", "-c", script], reads_nothing=True)
+
+
+def begin(started: list[subprocess.Popen[bytes]], script: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a wrapped script; give its process and the group that it told."""
     process = subprocess.Popen(
-        ["sh", "-c", wrapped(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", in_sh(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
     started.append(process)
     assert process.stderr is not None
@@ -79,8 +84,12 @@ def test_the_text_is_safe_for_every_login_shell() -> None:
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
 def test_words_arrive_as_they_are(shell: str, words: list[str]) -> None:
     """Whatever stands in a command's words, each arrives unchanged behind every login shell."""
-    show = [sys.executable, "-c", "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"]
-    done = run(shell, wrapped(shlex.join([*show, *words])))
+    show = [
+        sys.executable,
+        "-c",
+        "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))",
+    ]
+    done = run(shell, wrapped([*show, *words], reads_nothing=True))
     assert done.stdout == b"\0".join(word.encode() for word in words)
     assert done.returncode == 0
 
@@ -91,12 +100,12 @@ def test_words_arrive_as_they_are(shell: str, words: list[str]) -> None:
 )
 def test_the_end_is_the_commands_own(shell: str, script: str, code: int) -> None:
     """Exit codes and signals pass through."""
-    assert run(shell, wrapped(shlex.join(["sh", "-c", script]))).returncode == code
+    assert run(shell, in_sh(script)).returncode == code
 
 
 def test_the_mark_comes_first() -> None:
     """The group's number is told before the command prints anything, and once."""
-    done = run("sh", wrapped("sh -c 'echo out; echo error >&2'"))
+    done = run("sh", in_sh("echo out; echo error >&2"))
     assert done.stdout == b"out\n"
     mark, rest = done.stderr.split(b"\n", 1)
     assert mark.startswith(MARK.encode())
@@ -105,8 +114,7 @@ def test_the_mark_comes_first() -> None:
 
 def test_a_group_is_killed_with_its_children(started: list[subprocess.Popen[bytes]]) -> None:
     """Children, one that ignores hangups and one that traps TERM, end with the group."""
-    line = shlex.join(["sh", "-c", "trap '' TERM; nohup sleep 1000 & sleep 1000 & sleep 1000"])
-    process, group = begin(started, line)
+    process, group = begin(started, "trap '' TERM; nohup sleep 1000 & sleep 1000 & sleep 1000")
     assert group == process.pid
     assert run("sh", signalled(group, "TERM")).returncode == 0
     assert run("sh", killed(group)).returncode == 0
@@ -128,7 +136,7 @@ def test_the_watcher_ends_the_group_when_its_server_is_gone(started: list[subpro
         "sys.stdin.read()\n"
         "os._exit(0)\n"
     )
-    line = wrapped(shlex.join(["sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"]))
+    line = in_sh("trap '' TERM; sleep 1000 & sleep 1000")
     server = subprocess.Popen(
         [sys.executable, "-c", serve, line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -145,7 +153,7 @@ def test_the_watcher_ends_the_group_when_its_server_is_gone(started: list[subpro
 
 def test_no_watcher_stays_behind() -> None:
     """A command that ended leaves no process of ours for longer than a second or two."""
-    done = run("sh", wrapped("true"))
+    done = run("sh", in_sh("true"))
     group = int(done.stderr.decode().removeprefix(MARK))
     watch = f"while ps -eo pgid=,stat= | grep -q '^ *{group} [^Z]'; do sleep 0.1; done"
     subprocess.run(["timeout", "5", "sh", "-c", watch], check=True)

@@ -260,7 +260,7 @@ def test_a_longer_run_is_drawn_on_standard_error(clock: Clock, monkeypatch: pyte
     assert "2 running" in stream.getvalue()
 
 
-@pytest.mark.parametrize("draw", [notebook.drawn, terminal.drawn])
+@pytest.mark.parametrize("draw", [notebook.drawn, terminal.drawn], ids=["notebook", "terminal"])
 def test_drawing_costs_the_same_at_any_number_of_hosts(draw: Callable[[Progress, float], object]) -> None:
     """Neither hosts nor chunks are gone through; the run here has ten thousand of each."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,9 @@ from opskit.errors import ConditionError, InventoryError, NoMatchingHosts, PlanE
 from opskit.fleet.names import Names
 from opskit.settings import Settings
 from opskit.work.draft import Draft
-from opskit.work.plan import Plan
+
+if TYPE_CHECKING:
+    from opskit.work.plan import Plan
 
 FLEET = Inventory(
     [

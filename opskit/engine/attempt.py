@@ -1,0 +1,68 @@
+"""One sending of one step: its output, its clock, and the row that it becomes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from opskit.results import HostResult
+
+if TYPE_CHECKING:
+    from opskit.engine.capture import Capture
+    from opskit.engine.ports import Ending
+    from opskit.results import Status
+    from opskit.work.plan import Step
+
+LONGEST_COMPLAINT = 200
+
+
+class Attempt:
+    """What is known of a step while it is under way.
+
+    Args:
+        step: What is sent.
+        capture: Takes its output.
+    """
+
+    def __init__(self, step: Step, capture: Capture) -> None:
+        self.step = step
+        self.capture = capture
+        self._sent_at: datetime | None = None
+        self._clock = 0.0
+
+    def sent(self) -> None:
+        """Note that the command was sent, or may have been; its time counts from here."""
+        self._sent_at, self._clock = datetime.now(UTC), time.monotonic()
+
+    def row(self, status: Status, **more: Any) -> HostResult:
+        """The row of a step whose command was sent, or may have been."""
+        self.capture.finish()
+        return unsent(
+            self.step,
+            status,
+            stdout=self.capture.stdout,
+            stderr=self.capture.stderr,
+            truncated=self.capture.truncated,
+            started_at=self._sent_at,
+            seconds=None if self._sent_at is None else time.monotonic() - self._clock,
+            attempt=1,
+            **more,
+        )
+
+    def ended(self, ending: Ending) -> HostResult:
+        """The row of a command that ended by itself."""
+        if ending.exit_code == 0:
+            return self.row("ok", exit_code=0)
+        how = "ended without an exit code" if ending.exit_code is None else f"exit code {ending.exit_code}"
+        if ending.signal is not None:
+            how = f"killed by signal {ending.signal}"
+        lines = (line.strip() for line in reversed(self.capture.stderr.splitlines()))
+        complaint = next((line for line in lines if line), "")[:LONGEST_COMPLAINT]
+        error = f"{how}: {complaint}" if complaint else how
+        return self.row("failed", exit_code=ending.exit_code, signal=ending.signal, error=error)
+
+
+def unsent(step: Step, status: Status, **more: Any) -> HostResult:
+    """The row of a step of which nothing was sent."""
+    return HostResult(step.host.name, step.branch, step.command, status, chunk=step.chunk, **more)

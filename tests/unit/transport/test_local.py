@@ -1,0 +1,242 @@
+"""This machine as a host, through the engine, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from opskit import events
+from opskit.engine.run import Run
+from opskit.fleet import Host, Inventory
+from opskit.fleet.names import Names
+from opskit.settings import Settings
+from opskit.testing import ScriptedTransport
+from opskit.transport import local
+from opskit.transport.local import LocalTransport
+from opskit.transport.router import Router
+from opskit.work.draft import Draft
+
+if TYPE_CHECKING:
+    from opskit.results import HostResult, Results
+    from opskit.work.plan import Plan
+
+HERE = Host("here", "local")
+
+
+def planned(*commands: str, hosts: tuple[Host, ...] = (HERE,), **options: Any) -> Plan:
+    """Each command on each host."""
+    draft = Draft({"template": False, **options}, Settings(), "test")
+    names = Names.of(None, {}, Settings())
+    for command in commands:
+        draft.when("True", command, names, "test", options={})
+    return draft.plan(lambda: Inventory(hosts))
+
+
+async def finished(plan: Plan, cancel_on: str | None = None, max_output: int = 1024 * 1024) -> Results:
+    """Run it; a line of output that is `cancel_on` cancels."""
+
+    def emit(event: events.Event) -> None:
+        if isinstance(event, events.Output) and event.text == cancel_on:
+            run.cancel()
+
+    run = Run(plan, LocalTransport(), emit, max_output=max_output, tell_lines=cancel_on is not None)
+    async with asyncio.timeout(30):
+        return await run.finish()
+
+
+def ran(command: str, cancel_on: str | None = None, **options: Any) -> HostResult:
+    """The row of one command."""
+    return asyncio.run(finished(planned(command, **options), cancel_on))[0]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody cleans up for long here."""
+    monkeypatch.setattr(local, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(local, "GRACE_SECONDS", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "exit_code", "ended_by"),
+    [
+        ("true", "ok", 0, None),
+        ("exit 7", "failed", 7, None),
+        ("kill -KILL $$", "failed", None, "KILL"),
+        ("kill -37 $$", "failed", None, "37"),
+        ("no_such_command", "failed", 127, None),
+    ],
+)
+def test_how_a_command_ends(command: str, status: str, exit_code: int | None, ended_by: str | None) -> None:
+    """F23: an exit code, or the signal's name without SIG, or its number where it has none."""
+    row = ran(command)
+    assert (row.status, row.exit_code, row.signal) == (status, exit_code, ended_by)
+
+
+def test_both_streams_arrive_whole() -> None:
+    """All output is there when the command has ended, each stream apart, bad bytes replaced."""
+    row = ran(r"head -c 1000000 /dev/zero; printf 'caf\351' >&2")
+    assert row.stdout == "\0" * 1_000_000
+    assert row.stderr == "caf\ufffd"
+
+
+def test_it_runs_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As over SSH, a command starts in the user's home, not where Python happens to be."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ran("pwd").stdout == f"{tmp_path}\n"
+
+
+def test_what_can_not_be_started_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the system refuses, the row is `failed` with its reason, and nothing ran."""
+    monkeypatch.setenv("HOME", str(tmp_path / "missing"))
+    row = ran("true")
+    assert (row.status, row.exit_code) == ("failed", None)
+    assert row.error == "this machine could not start the command: No such file or directory"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_standard_input_of_five_megabytes(tmp_path: Path, kind: str) -> None:
+    """Bytes and files reach the command whole, and end."""
+    content = os.urandom(1024) * 5000
+    file = tmp_path / "input"
+    file.write_bytes(content)
+    row = ran("cksum | cut -d' ' -f2", stdin=content if kind == "bytes" else file)
+    assert row.stdout == f"{len(content)}\n"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_a_command_need_not_read_its_input(tmp_path: Path, kind: str) -> None:
+    """What ends without reading is ok."""
+    file = tmp_path / "input"
+    file.write_bytes(b"x" * 1_000_000)
+    assert ran("true", stdin=file.read_bytes() if kind == "bytes" else file).status == "ok"
+
+
+def test_a_file_that_is_gone_when_it_is_read(tmp_path: Path) -> None:
+    """A stdin file that vanished after the plan was made is a `failed` row; the command did not run."""
+    file, ran_at = tmp_path / "input", tmp_path / "ran"
+    file.write_text("x")
+    plan = planned(f"touch {ran_at}", stdin=file)
+    file.unlink()
+    row = asyncio.run(finished(plan))[0]
+    assert (row.status, row.error) == ("failed", "this machine could not start the command: No such file or directory")
+    assert not ran_at.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo $$; sleep 1000 & sleep 1000",
+        "echo $$; trap '' TERM; sleep 1000 & wait; sleep 1000",
+        "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & wait",
+    ],
+    ids=["background", "deaf", "deaf-child"],
+)
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_ending_leaves_no_process(command: str, how: str) -> None:
+    """A35, F20, R6: after a timeout or a cancel nothing of the group runs, also what does not listen to TERM."""
+    if how == "cancel":
+        row = ran(f"{command.replace('echo $$', 'echo $$; echo go')}", cancel_on="go")
+        assert (row.status, row.error) == ("cancelled", "cancelled; it was ended")
+    else:
+        row = ran(command, timeout=0.2)
+        assert (row.status, row.error) == ("timeout", "did not end within 0.2 s; it was ended")
+    leader = int(row.stdout.split()[0])
+    assert not alive(leader)
+    assert not [pid for pid in group_members(leader) if alive(pid)]
+
+
+def group_members(pid: int) -> list[int]:
+    """The processes whose group or parent is this one's."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if pid in (int(fields[1]), int(fields[2])):
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_what_may_not_be_ended_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6: a group of another user (sudo) can't be signalled; the row says so."""
+
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError
+
+    async def until_its_shell_is_gone() -> HostResult:
+        row = (await finished(planned("exec sleep 1000", timeout=0.05)))[0]
+        for thread in threading.enumerate():
+            if thread.name.startswith("asyncio-waitpid"):
+                await asyncio.to_thread(thread.join)
+        return row
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    row = asyncio.run(until_its_shell_is_gone())
+    assert row.status == "timeout"
+    assert "may still run on here: process group" in str(row.error)
+
+
+def test_a_child_that_keeps_the_output_open_does_not_hold_the_row() -> None:
+    """F21: the command's end counts; its child's output is waited for a moment only."""
+    row = ran("echo out; sleep 1000 & echo $!")
+    word, child = row.stdout.split()
+    assert (row.status, word) == ("ok", "out")
+    assert row.seconds is not None
+    assert row.seconds < 5
+    os.kill(int(child), signal.SIGKILL)
+
+
+def test_branches_run_at_the_same_time() -> None:
+    """Two commands of the host wait for each other and both end."""
+    results = asyncio.run(
+        finished(planned("mkfifo a; echo x > a; rm a", "until [ -p a ]; do sleep 0.01; done; cat a", cwd="/tmp"))
+    )
+    assert [(row.status, row.stdout) for row in results] == [("ok", ""), ("ok", "x\n")]
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    """R19: 200 commands, some of them ended early, leave as many descriptors as ten."""
+    file = tmp_path / "input"
+    file.write_text("x")
+
+    async def grown() -> int:
+        async def rounds(number: int) -> int:
+            for _ in range(number):
+                await finished(planned("cat", "exit 1", "kill -9 $$", stdin=file, on_error="continue"))
+                await finished(planned("sleep 1000 &", "sleep 1000", timeout=0.01, on_error="continue"))
+            return len(os.listdir("/proc/self/fd"))
+
+        before = await rounds(2)
+        return await rounds(38) - before
+
+    assert asyncio.run(grown()) <= 0
+
+
+def test_the_router_sends_local_addresses_here_and_all_others_to_ssh() -> None:
+    """`address: local` runs without SSH; only the others are prepared and dialled."""
+    prepared: list[str] = []
+
+    class Ssh(ScriptedTransport):
+        async def prepare(self, hosts: Any) -> None:
+            prepared.extend(host.name for host in hosts)
+
+    ssh = Ssh()
+    plan = planned("echo here", hosts=(HERE, Host("local"), Host("web1", "10.0.0.5")))
+    results = asyncio.run(Run(plan, Router(ssh), lambda _: None, max_output=100).finish())
+    assert [(row.host, row.stdout) for row in results] == [("here", "here\n"), ("local", "here\n"), ("web1", "")]
+    assert prepared == ssh.dialled == ["web1"]
