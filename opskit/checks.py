@@ -142,11 +142,9 @@ def _assignments(value: str) -> dict[str, str]:
 
 
 def paths(value: object) -> tuple[Path, ...]:
-    """One path or several (in text separated by blanks or commas), `~` filled in."""
-    if isinstance(value, str):
-        items: Iterable[object] = [part for part in re.split(r"[,\s]+", value) if part]
-    elif isinstance(value, PathLike):
-        items = [value]
+    """One path, or several, `~` filled in."""
+    if isinstance(value, (str, PathLike)):
+        items: Iterable[object] = [value]
     elif isinstance(value, Iterable):
         items = value
     else:

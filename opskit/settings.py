@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -40,6 +40,7 @@ class Settings:
     timeout: float | None = _setting(None, checks.limit_in_seconds, "seconds a command may run; None: no limit")
     keepalive: float = _setting(15.0, checks.seconds, "seconds of silence before a host is asked; lost after 3")
     fanout: int = _setting(64, checks.count, "how many hosts are worked on at once")
+    parallelize_chunk: int = _setting(10, checks.count, "how many tasks of a `parallelize` run at once")
     connections_per_host: int = _setting(2, checks.count, "how many connections to one host at most")
     idle_seconds: float = _setting(300.0, checks.seconds, "how long an unused connection is kept")
     max_output: int = _setting(1024 * 1024, checks.size, "bytes kept of each output stream, head and tail")
@@ -49,6 +50,7 @@ class Settings:
 
 
 _FIELDS = {found.name: found for found in fields(Settings)}
+_LISTS_OF_PATHS = {name for name, found in _FIELDS.items() if found.metadata["check"] is checks.paths}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,12 @@ class _Given:
     values: tuple[tuple[str, Any], ...] = ()
 
     def __repr__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.values)
+        return ", ".join(f"{name}={_shown(name, value)}" for name, value in self.values)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value for people to read; those of `env` may be passwords, so only their names are told."""
+    return " ".join(key for key, _ in value) if name == "env" else repr(value)
 
 
 _configured: Scoped[_Given] = Scoped("opskit_settings", _Given())
@@ -94,10 +101,10 @@ def configuration_file() -> Path:
     return Path(platformdirs.user_config_dir("opskit", appauthor=False)) / "config.toml"
 
 
-def describe() -> list[tuple[str, object, str]]:
-    """Name, value and meaning of every setting, for `%opskit config`."""
+def describe() -> list[tuple[str, str, str]]:
+    """Name, value and meaning of every setting, for people to read."""
     now = current()
-    return [(name, getattr(now, name), found.metadata["doc"]) for name, found in _FIELDS.items()]
+    return [(name, _shown(name, getattr(now, name)), found.metadata["doc"]) for name, found in _FIELDS.items()]
 
 
 def _checked(name: str, value: object, source: str) -> Any:
@@ -108,7 +115,8 @@ def _checked(name: str, value: object, source: str) -> Any:
     try:
         return _FIELDS[name].metadata["check"](value)
     except ValueError as error:
-        raise SettingsError(f"{source}: {name} = {value!r} {error}") from None
+        shown = "" if name == "env" else f" = {value!r}"
+        raise SettingsError(f"{source}: {name}{shown} {error}") from None
 
 
 def _from_environment() -> dict[str, Any]:
@@ -119,7 +127,8 @@ def _from_environment() -> dict[str, Any]:
             continue
         name = variable.removeprefix(prefix).lower()
         if name in _FIELDS:
-            found[name] = _checked(name, value, f"environment variable {variable}")
+            given = value.split(os.pathsep) if name in _LISTS_OF_PATHS else value
+            found[name] = _checked(name, given, f"environment variable {variable}")
         elif near := difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.75):
             # What resembles no setting is left alone: others may use the prefix too.
             meant = prefix + near[0].upper()
@@ -163,11 +172,14 @@ class _Current:
             raise AttributeError(name)
         raise SettingsError(f"no setting is called {name!r}{did_you_mean(name, _FIELDS)}")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        configure(**{name: value})
+
     def __dir__(self) -> list[str]:
         return list(_FIELDS)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name} = {value!r}" for name, value in asdict(current()).items())
+        return "\n".join(f"{name} = {value}" for name, value, _ in describe())
 
 
 settings: Settings = cast("Settings", _Current())

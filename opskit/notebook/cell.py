@@ -18,6 +18,7 @@ SETTERS: Final = ("undo", "sudo", "user", "env", "cwd", "timeout", "key", "irrev
 """The options that an indented line of a branch can set."""
 
 _HEAD: Final = re.compile(r"""when(?=[\s:(\[{'"]|$)|else:""")
+_SLIP: Final = re.compile(r"(Else|ELSE|[Oo]therwise|When|WHEN)\b.*:")
 _SETTER: Final = re.compile(r"\s+([a-z_]+):(?:\s+(.*))?$")
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 
@@ -46,6 +47,11 @@ def branches(body: str) -> list[CellBranch] | None:
         PlanError: A line stands where none can, or a branch has no colon; says which line.
     """
     lines = _LINE_END.split(body)
+    for number, line in enumerate(lines, 2):
+        if slip := _SLIP.match(line):
+            raise PlanError(
+                f"line {number} of the cell: `{slip[1]}` begins no branch; write `when CONDITION:` or `else:`"
+            )
     starts = [number for number, line in enumerate(lines) if _HEAD.match(line)]
     if not starts:
         return None

@@ -84,7 +84,7 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         name = _TAKES_VALUE.get(flag) or _SWITCHES.get(flag)
         if name is None:
             near = did_you_mean(flag, [*_TAKES_VALUE, *_SWITCHES])
-            raise PlanError(f"{magic}: no flag is called {flag!r}{near}; {magic}? shows them all")
+            raise PlanError(f"{magic}: no flag is called {flag!r}{near}\n{magic}? shows them all")
         if name in given:
             raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
         if flag in _SWITCHES:

@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from opskit import session
-from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, did_you_mean
+from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, SettingsError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleet.names import Names
 from opskit.fleetlab import Fleet
@@ -122,9 +122,13 @@ class OpskitMagics(Magics):
         for role in sorted(inventory.roles):
             print(f"  {role}: {fold(host.name for host in inventory if role in host.roles)}")  # noqa: T201 - as above
 
-    def _config(self, _: str) -> None:
-        for name, value, doc in describe():
-            print(f"{name:22} {value!s:24} {doc}")  # noqa: T201 - as above
+    def _config(self, name: str) -> None:
+        """Every setting, or the one that is named."""
+        found = [row for row in describe() if name in ("", row[0])]
+        if not found:
+            raise SettingsError(f"%opskit config: no setting is called {name!r}; %opskit config shows them all")
+        for setting, value, doc in found:
+            print(f"{setting:22} {value:24} {doc}")  # noqa: T201 - as above
 
     def _help(self, _: str) -> None:
         print(_HELP)  # noqa: T201 - as above

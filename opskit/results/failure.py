@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GROUPS: Final = 5
 _WHO: Final = 80
-_WHY: Final = 160
+_WHY: Final = 500
 
 
 def failure(results: Results) -> CommandError | None:

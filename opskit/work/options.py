@@ -157,7 +157,9 @@ OPTIONS: Mapping[str, Option] = {
     "chunk": Option(_chunk, "hosts between two barriers: N, 25%, or a list such as 1,10%,100%"),
     "fanout": Option(checks.count, "how many hosts are worked on at once"),
     "on_error": Option(checks.one_of("stop", "continue"), "after a bad chunk: stop, continue"),
-    "max_failures": Option(_max_failures, "how many bad hosts are tolerated: N or 10%"),
+    "max_failures": Option(
+        _max_failures, "after how many bad hosts, N or 10%, nothing more is sent; left out: after a chunk with one"
+    ),
     "timeout": Option(checks.limit_in_seconds, "seconds a command may run", "branch"),
     "connect_timeout": Option(checks.seconds, "seconds to connect and log in", "branch"),
     "env": Option(checks.environment, 'environment, such as "A=b C=d"', "branch"),
@@ -222,8 +224,9 @@ def _check(name: str, value: Any, place: str) -> Any:
     try:
         return OPTIONS[name].check(value)
     except ValueError as error:
-        shown = re.sub(r"\s+", " ", repr(value))[:80]
-        raise PlanError(f"{place}: {name}={shown} {error}") from None
+        # What may hold a password is not shown.
+        shown = "" if name in ("env", "stdin", "variables") else "=" + re.sub(r"\s+", " ", repr(value))[:80]
+        raise PlanError(f"{place}: {name}{shown} {error}") from None
 
 
 def run_terms(given: Mapping[str, Any], settings: Settings) -> RunTerms:

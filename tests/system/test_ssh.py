@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +119,12 @@ def logins(fleet: SshdFleet) -> int:
 def sessions(fleet: SshdFleet) -> list[int]:
     """The sshd processes that serve connections."""
     daemons = {daemon.pid for daemon in fleet.daemons}
-    return [pid for pid in fleet.processes() if pid not in daemons and "sshd" in Path(f"/proc/{pid}/comm").read_text()]
+    found = []
+    for pid in fleet.processes():
+        with suppress(OSError):
+            if pid not in daemons and Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                found.append(pid)
+    return found
 
 
 def descriptors() -> int:
@@ -147,16 +151,12 @@ def test_an_unknown_host_key_is_refused(sshd_fleet: SshdFleet, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("host_keys", ["strict", "accept-new"])
-@pytest.mark.parametrize("kind", ["plain", "hashed", "pattern", "other algorithm"])
+@pytest.mark.parametrize("kind", ["plain", "hashed", "pattern"])
 def test_a_changed_host_key_is_refused(sshd_fleet: SshdFleet, tmp_path: Path, host_keys: str, kind: str) -> None:
     """F18: both fingerprints, file and line are told; accept-new accepts no change either, and mends nothing."""
-    host = first(sshd_fleet)
-    old = new_key(tmp_path / "old", "ecdsa" if kind == "other algorithm" else "ed25519")
+    host, file, old = first(sshd_fleet), tmp_path / "known_hosts", new_key(tmp_path / "old").with_suffix(".pub")
     name = f"[{host.address}]:{host.port}"
-    file = tmp_path / "known_hosts"
-    file.write_text(
-        f"# one\n{name.replace('127.', '???.') if kind == 'pattern' else name} {(tmp_path / 'old.pub').read_text()}"
-    )
+    file.write_text(f"# one\n{name.replace('127.', '???.') if kind == 'pattern' else name} {old.read_text()}")
     if kind == "hashed":
         subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
     before = file.read_text()
@@ -164,12 +164,28 @@ def test_a_changed_host_key_is_refused(sshd_fleet: SshdFleet, tmp_path: Path, ho
         opskit.run("true", hosts=opskit.Inventory([first(sshd_fleet, vars={"known_hosts": str(file)})]))
     error = str(caught.value.results[0].error)
     assert "has CHANGED" in error
-    assert f"{file}, line 2 has" in error
-    assert fingerprint(old.with_suffix(".pub")) in error
+    assert f"{file}, line 2 has ssh-ed25519 {fingerprint(old)}" in error
+    assert f"it shows ssh-ed25519 {fingerprint(sshd_fleet.folder / 'host_ed25519.pub')}" in error
     assert f"ssh-keygen -R '{name}'" in error
-    if kind != "other algorithm":
-        assert fingerprint(sshd_fleet.folder / "host_ed25519.pub") in error
     assert file.read_text() == before
+
+
+@pytest.mark.parametrize("host_keys", ["strict", "accept-new"])
+def test_a_host_without_the_kind_of_key_that_is_known_is_refused(
+    sshd_fleet: SshdFleet, tmp_path: Path, host_keys: str
+) -> None:
+    """F18: the server gives no key at all then, and may just hang up: what is known is told with file and line."""
+    host, file, old = (
+        first(sshd_fleet),
+        tmp_path / "known_hosts",
+        new_key(tmp_path / "old", "ecdsa").with_suffix(".pub"),
+    )
+    file.write_text(f"[{host.address}]:{host.port} {old.read_text()}")
+    with opskit.configure(host_keys=host_keys):
+        row = row_of(first(sshd_fleet, vars={"known_hosts": str(file)}))
+    assert row.status == "unreachable"
+    assert f"{file}, line 1 has ecdsa-sha2-nistp256 {fingerprint(old)}" in str(row.error)
+    assert len(file.read_text().splitlines()) == 1
 
 
 def test_a_revoked_host_key_is_refused(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
@@ -286,7 +302,8 @@ def test_the_agents_keys_are_used(
         row = row_of(bare(sshd_fleet))
     assert row.cause == "authentication"
     assert "no key was found and no agent runs" in str(row.error)
-    assert row_of(bare(sshd_fleet)).status == "ok"
+    row = row_of(bare(sshd_fleet))
+    assert (row.status, row.error) == ("ok", None)
 
 
 def test_an_agent_that_is_gone_is_no_obstacle(
@@ -483,24 +500,24 @@ def test_a_second_connection_that_can_not_be_had_is_not_waited_for_again(sshd: S
 
 def test_a_connection_reset_in_the_middle_of_output(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
     """F7: unknown, with what arrived, without an exit code, and not sent again."""
-    begun = threading.Event()
-    got: list[int] = []
+    cut = threading.Event()
 
     def watch(direction: Direction, piece: bytes) -> bool:
-        if begun.is_set() and direction == "down":
-            got.append(len(piece))
-        return sum(got) < 20_000
+        return not cut.is_set()
+
+    def heard(host: str, stream: str, text: str) -> None:
+        if text == "END":
+            cut.set()
 
     ran = tmp_path / "ran"
+    command = f"echo x >> {ran}; seq 2000; echo END; while :; do echo more; sleep 0.02; done"
     with proxied(sshd_fleet, tmp_path, watch) as (host, proxy):
-        assert row_of(host).status == "ok"
-        begun.set()
-        row = row_of(host, f"echo x >> {ran}; yes | head -c 1000000; exit 3")
+        row = row_of(host, command, on_output=heard)
         assert proxy.connections == 1
     assert (row.status, row.exit_code, row.signal) == ("unknown", None, None)
     assert "may have run" in str(row.error)
-    assert 1000 < len(row.stdout) < 20_000
-    assert set(row.stdout.split()) == {"y"}
+    assert row.stdout.startswith("1\n2\n3\n")
+    assert "\n2000\nEND\n" in row.stdout
     assert ran.read_text() == "x\n"
 
 
@@ -619,8 +636,9 @@ def test_environment_folder_shell_and_quoting(twenty: SshdFleet, tmp_path: Path)
     folder = tmp_path / "it's $HOME"
     folder.mkdir()
     value = "a'b\"c $HOME `id` \\ !\n*é"
-    row = row_of("h1", 'printf "%s|" "$X" "$PWD" {{ value }} "${BASH_VERSION:+bash}"', env={"X": value}, cwd=folder,
-                 shell="/bin/bash")  # fmt: skip
+    command = 'printf "%s|" "$X" "$PWD" {{ value }} "${BASH_VERSION:+bash}"'
+    options: dict[str, Any] = {"variables": {"value": value}, "env": {"X": value}, "cwd": folder, "shell": "/bin/bash"}
+    row = row_of("h1", command, **options)
     assert row.stdout == f"{value}|{folder}|{value}|bash|"
     assert row_of("h1", "echo $0 $X", shell=False).status == "ok"
 
@@ -753,4 +771,3 @@ def test_many_runs_leave_no_descriptor_and_no_thread(one: SshdFleet) -> None:
     after = rounds(66)
     assert after[0] <= before[0]
     assert after[1] <= before[1] + 4  # the engine's own pool for files may still grow
-    assert re.search(r"h1", "h1")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 import pandas as pd
 
 import opskit
 from opskit import Host, HostResult, Inventory, Plan, Results, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def inventories(path: Path, frame: pd.DataFrame) -> Inventory:
@@ -36,9 +38,10 @@ def told(host: str, stream: str, line: str) -> None:
     print(host, stream, line)  # noqa: T201 - an example
 
 
-def runs(hosts: Results | Inventory | list[Host]) -> Results:
+def runs(hosts: Results | Inventory | list[Host], *, careful: bool) -> Results:
     """Every option; a dry run is another type."""
     assert_type(opskit.run("uptime"), Results)
+    assert_type(opskit.run("uptime", dry_run=careful), Results | Plan)
     assert_type(opskit.run("uptime", dry_run=False), Results)
     assert_type(opskit.run("uptime", dry_run=True), Plan)
     opskit.run("uptime", roles=["app", "web"], only={"dc": "ams"}, except_={"old": True}, limit=5, once=True)
@@ -63,6 +66,7 @@ async def awaited() -> Results:
     """The same inside a loop of one's own."""
     assert_type(await opskit.arun("uptime"), Results)
     assert_type(await opskit.arun("uptime", dry_run=True), Plan)
+    assert_type(await opskit.arun("uptime", dry_run=bool(1)), Results | Plan)
     first, second = await asyncio.gather(opskit.arun("uptime", roles="app"), opskit.arun("uptime", roles="web"))
     assert_type(first, Results)
     assert_type(second[0], HostResult)
@@ -115,6 +119,19 @@ def failures() -> Results:
         return Results()
     except opskit.OpskitError as error:
         raise SystemExit(str(error)) from error
+
+
+def mistakes() -> None:
+    """What is refused when it runs is found before: an unused `ignore` here would be an error."""
+    opskit.run("uptime", chunks=3)  # type: ignore[call-overload]
+    opskit.run("uptime", on_error="ignore")  # type: ignore[call-overload]
+    opskit.run(["uptime"])  # type: ignore[call-overload]
+    opskit.parallel(rolse="web")  # type: ignore[call-arg]
+    with opskit.parallel() as session:
+        session.when("True", "uptime", chunk=1)  # type: ignore[call-arg]
+        session.otherwise("uptime", last=True)  # type: ignore[call-arg]
+    Results().where("faield")  # type: ignore[arg-type]
+    opskit.settings.fanout = 5  # type: ignore[misc]
 
 
 def settings() -> float | None:

@@ -154,9 +154,9 @@ def test_a_value_of_the_environment_that_can_not_be_is_shown(value: object, says
 
 
 def test_paths_are_one_or_several() -> None:
-    """One path, a list, or text with blanks or commas between; `~` is filled in."""
+    """One path, which may hold blanks, or a list of them; `~` is filled in."""
     home = Path.home()
-    assert checks.paths("~/a, b") == (home / "a", Path("b"))
+    assert checks.paths("~/a b") == (home / "a b",)
     assert checks.paths(Path("a b")) == (Path("a b"),)
     assert checks.paths(["~/a", Path("b c")]) == (home / "a", Path("b c"))
     assert checks.path("~/a") == home / "a"

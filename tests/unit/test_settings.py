@@ -120,12 +120,12 @@ def test_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind of setting can be said in the environment."""
     monkeypatch.setenv("OPSKIT_AGENT", "no")
     monkeypatch.setenv("OPSKIT_TIMEOUT", "none")
-    monkeypatch.setenv("OPSKIT_KNOWN_HOSTS", "~/a,b")
+    monkeypatch.setenv("OPSKIT_KNOWN_HOSTS", f"~/a{os.pathsep}b c")
     monkeypatch.setenv("OPSKIT_ENV", "A=b C='x y'")
     monkeypatch.setenv("OPSKIT_SHELL", "false")
     now = current()
     assert (now.agent, now.timeout, now.shell) == (False, None, False)
-    assert now.known_hosts == (Path.home() / "a", Path("b"))
+    assert now.known_hosts == (Path.home() / "a", Path("b c"))
     assert now.env == (("A", "b"), ("C", "x y"))
 
 
@@ -248,9 +248,19 @@ def test_settings_can_be_looked_at() -> None:
     assert not hasattr(opskit.settings, "_repr_html_")
 
 
+def test_assigning_a_setting_configures_it() -> None:
+    """`opskit.settings.fanout = 5` is `opskit.configure(fanout=5)`: checked, and undone with the block around it."""
+    with opskit.configure():
+        setattr(opskit.settings, "fanout", 5)  # noqa: B010 - the type of `settings` is frozen
+        assert opskit.settings.fanout == 5
+        with pytest.raises(SettingsError, match="fanout"):
+            setattr(opskit.settings, "fanot", 5)  # noqa: B010 - as above
+    assert opskit.settings.fanout == 64
+
+
 def test_every_setting_has_a_meaning() -> None:
     """`%opskit config` shows name, value and a line of help for each."""
     described = describe()
     assert [name for name, _, _ in described] == list(Settings.__slots__)
-    assert ("fanout", 64, "how many hosts are worked on at once") in described
+    assert ("fanout", "64", "how many hosts are worked on at once") in described
     assert all(doc for _, _, doc in described)

@@ -84,10 +84,11 @@ def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901,
             return Unreachable(_changed("it shows no key of the kinds that are known", attempt), "host_key")
         case asyncssh.KeyExchangeFailed():
             return Unreachable(f"{where}: no common algorithm: {error.reason}")
-        case asyncssh.ProtocolError() | asyncssh.ConnectionLost() if not attempt.greeted:
-            return Unreachable(f"{where} ended the connection or is no SSH server ({error}); is the port right?")
-        case asyncssh.DisconnectError():
-            return Unreachable(f"{where} ended the connection: {error.reason}")
+        case asyncssh.ProtocolError() | asyncssh.ConnectionLost() | ConnectionError() if not attempt.greeted:
+            hint = "; ".join(attempt.told()) or "is the port right?"
+            return Unreachable(f"{where} ended the connection or is no SSH server ({error}); {hint}")
+        case asyncssh.DisconnectError() | ConnectionError():
+            return Unreachable(f"{where} ended the connection: {error}")
         case _:
             return Unreachable(f"{where}: {str(error) or type(error).__name__}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
             self._writable.set()
             self._feeding = asyncio.ensure_future(self._feed(self._stdin))
         elif self._stdin is not None:
-            if self._stdin:
+            with suppress(BrokenPipeError):  # it has ended already, without reading
                 self._channel.write(self._stdin)
             self._channel.write_eof()
 

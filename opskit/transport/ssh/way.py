@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import asyncssh
@@ -99,7 +100,7 @@ class Way:
             link = await self._link_with_room(opening)
             was_warm = link.granted > 0
             stdin = None if reads_nothing(step) else step.terms.stdin
-            process = RemoteProcess(capture, stdin, link.freed, link.aside, marked=step.terms.shell is not False)
+            process = RemoteProcess(capture, stdin, link.ended, link.aside, marked=step.terms.shell is not False)
             try:
                 await self._send(link, process, remote_line(step), opening.connect_timeout)
             except Unreachable:
@@ -107,15 +108,15 @@ class Way:
                     raise
                 retried = True
             except asyncssh.ChannelOpenError as error:
-                if link.sessions >= link.granted > 0:
-                    link.room = link.sessions
-                elif link.granted > 0 and clock() < patience:
+                if link.running < link.granted and clock() < patience:
                     # It granted more before, and has only not yet noticed that those ended.
                     await asyncio.sleep(SECONDS_TO_NOTICE)
-                else:
+                elif link.sessions == 0:
                     raise Refused(f"{self._address} grants no session: {error.reason}") from error
+                else:
+                    link.granted = link.running
+                    link.room = link.sessions
             else:
-                link.granted = max(link.granted, link.sessions)
                 return process
 
     async def _send(self, link: Link, process: RemoteProcess, line: str, patience: float) -> None:
@@ -123,7 +124,7 @@ class Way:
         link.sessions += 1
         try:
             async with asyncio.timeout(patience):
-                await link.connection.create_session(lambda: process, line, encoding=None)
+                await link.connection.create_session(partial(link.began, process), line, encoding=None)
         except asyncio.CancelledError:
             sender = asyncio.current_task()
             assert sender is not None
@@ -212,8 +213,9 @@ class Link(asyncssh.SSHClient):
         changed: Set when there may be room for who waits.
 
     Attributes:
-        sessions: How many sessions it carries.
-        granted: How many it has carried at once, at most.
+        sessions: How many sessions it carries, or has asked for.
+        running: How many of them were granted.
+        granted: How many of those it has carried at once, at most.
         room: How many it can carry, as far as is known.
         lost: Whether it is gone.
         remembering: Writes down the key that was accepted.
@@ -226,7 +228,7 @@ class Link(asyncssh.SSHClient):
         self._take_out = take_out
         self._changed = changed
         self._retired = False
-        self.sessions = self.granted = 0
+        self.sessions = self.running = self.granted = 0
         self.room = sys.maxsize
         self.lost = False
         self.remembering: asyncio.Future[None] | None = None
@@ -245,8 +247,19 @@ class Link(asyncssh.SSHClient):
         finally:
             self.freed()
 
+    def began(self, process: RemoteProcess) -> RemoteProcess:
+        """Called by asyncssh when the server grants a session for a command."""
+        self.running += 1
+        self.granted = max(self.granted, self.running)
+        return process
+
+    def ended(self) -> None:
+        """Called when the session of a command is gone."""
+        self.running -= 1
+        self.freed()
+
     def freed(self) -> None:
-        """Called when a command is gone from it."""
+        """Called when it carries one session less, or one that was asked for was not granted."""
         self.sessions -= 1
         if self._retired and self.sessions == 0:
             self.connection.abort()

@@ -72,7 +72,7 @@ def alive(group: int) -> list[str]:
 
 
 def test_the_text_is_safe_for_every_login_shell() -> None:
-    """Nothing stands in the wrapper, or in the lines that end a group, that some login shell would read in its own way."""
+    """Nothing of ours that is sent would be read by some login shell in its own way."""
     for text in (WRAPPER, signalled(7, "TERM"), killed(7)):
         body = text.removeprefix("exec /bin/sh -c ").strip("'")
         assert not set(body) & set("\n!'")
@@ -122,8 +122,8 @@ def test_a_group_is_killed_with_its_children(started: list[subprocess.Popen[byte
     assert alive(group) == []
 
 
-def test_what_is_left_is_told() -> None:
-    """Killing a group that is gone is sure; one that can't be ended is not: here a group that is not there to end it."""
+def test_a_group_that_is_gone_is_surely_ended() -> None:
+    """Killing a group that is gone already is sure."""
     assert run("sh", killed(2**22 - 7)).returncode == 0
 
 
