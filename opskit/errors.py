@@ -148,8 +148,13 @@ def did_you_mean(word: str, known: Iterable[str], *, plural: str = "known") -> s
     candidates = [name for name in candidates if not name.startswith("_")]
     if not candidates:
         return ""
-    shown = ", ".join(candidates[:12]) + (", ..." if len(candidates) > 12 else "")  # noqa: PLR2004 - a line's worth
+    shown = ", ".join(map(_visible, candidates[:12])) + (", ..." if len(candidates) > 12 else "")  # noqa: PLR2004 - a line's worth
     return f"; {plural}: {shown}"
+
+
+def _visible(text: str) -> str:
+    """Show what commands a terminal or can't be seen as `repr` does; opskit.rendering is out of reach from here."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def give_results(interrupt: BaseException, results: Results) -> None:

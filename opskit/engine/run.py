@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.capture import Stream
     from opskit.engine.ports import Connection, Process, Transport
+    from opskit.results import Status
     from opskit.work.plan import Plan, Step
 
 logger = logging.getLogger("opskit")
@@ -185,19 +186,29 @@ class Run:
         except Lost as error:
             self._ended(step, attempt.row("unknown", error=str(error)))
         except TimeoutError:
-            left = await _end(process, step)
-            self._ended(step, attempt.row("timeout", error=f"did not end within {limit:g} s; {left}"))
+            await self._end(process, attempt, "timeout", f"did not end within {limit:g} s")
         except asyncio.CancelledError:
-            try:
-                self._ended(step, attempt.row("cancelled", error=f"cancelled; {await _end(process, step)}"))
-            except asyncio.CancelledError:
-                why = f"cancelled twice, so its end was not waited for; {_may_run(step)}"
-                self._ended(step, attempt.row("unknown", error=why))
+            await self._end(process, attempt, "cancelled", "cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - as above
             self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
         else:
             self._ended(step, attempt.ended(ending))
+
+    async def _end(self, process: Process, attempt: Attempt, status: Status, why: str) -> None:
+        """End a command, and say what became of it. A cancel meanwhile does not wait for that."""
+        step = attempt.step
+        try:
+            left = await process.end()
+        except asyncio.CancelledError:
+            error = f"{why}; a cancel did not wait for its end; {_may_run(step)}"
+            self._ended(step, attempt.row("unknown", error=error))
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ended(step, attempt.row(status, error=f"{why}; {_fault(error, step)}; {_may_run(step)}"))
+        else:
+            became = "it was ended" if left is None else f"{_may_run(step)}: {left}"
+            self._ended(step, attempt.row(status, error=f"{why}; {became}"))
 
     def _teller(self, step: Step) -> Callable[[Stream, str], object] | None:
         if step.terms.on_output is None:
@@ -222,15 +233,6 @@ class Run:
             if self.plan.terms.max_failures is not None and len(self._bad_hosts) > self._tolerated:
                 self._stopping = True
         self._emit(events.StepEnded(step, result))
-
-
-async def _end(process: Process, step: Step) -> str:
-    """End a command; says in words what became of it."""
-    try:
-        left = await process.end()
-    except Exception as error:  # noqa: BLE001 - as above
-        return f"{_fault(error, step)}; {_may_run(step)}"
-    return "it was ended" if left is None else f"{_may_run(step)}: {left}"
 
 
 def _may_run(step: Step) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from opskit.errors import ConditionError, did_you_mean
 from opskit.fleet.names import near_attributes
+from opskit.rendering.escape import terminal
 
 if TYPE_CHECKING:
     from opskit.fleet.host import Host
@@ -72,7 +73,7 @@ class Condition:
         def evaluate(host: Host, asked: set[str]) -> object:
             # A new dict each time: what `:=` stores for one host is not there for the next. Names stand in the globals,
             # for that is where lambdas and generators inside the condition look.
-            seen = {**fixed, "server": host, "in_": partial(_has_role, host, asked)}
+            seen = {**fixed, "server": host, "in_": partial(in_, host, asked)}
             return eval(code, seen)  # noqa: S307 - a condition is the user's own code
 
         missing = {name for name in wanted - captured.keys() if not hasattr(builtins, name)}
@@ -91,17 +92,17 @@ class Condition:
             if result is True or result is False:
                 return result
             unfit = _unfit(result)
-            truth = False if unfit else bool(result)
-        except Exception as error:
-            cause = f"{type(error).__name__}: {error}{self._near(error)}"
+        except (Exception, SystemExit) as error:  # `exit()` is no way to end a notebook from here
+            cause = terminal(f"{type(error).__name__}: {error}{self._near(error)}")
             raise ConditionError(f"condition `{self.label}`{_at(self.place)} failed on {host.name}: {cause}") from error
         if unfit:
             raise ConditionError(
-                f"condition `{self.label}`{_at(self.place)} gave {unfit} on {host.name}; it must be true or false"
+                f"condition `{self.label}`{_at(self.place)} gave {terminal(unfit)} on {host.name}; "
+                "it must be true or false"
             )
-        return truth
+        return bool(result)
 
-    def _near(self, error: Exception) -> str:
+    def _near(self, error: BaseException) -> str:
         if isinstance(error, NameError):
             return self._hints.get(str(error.name), "")
         # What opskit's own values raise ends with near names already, after a semicolon.
@@ -110,7 +111,10 @@ class Condition:
         return ""
 
 
-def _has_role(host: Host, asked: set[str], role: str) -> bool:
+def in_(host: Host, asked: set[str], role: object = None, *more: object) -> bool:
+    """What a condition knows by this name, but for the host and the roles asked about, which are filled in."""
+    if more:
+        raise TypeError(f"in_() takes one role: write {' or '.join(f'in_({one!r})' for one in (role, *more))}")
     if not isinstance(role, str):
         raise TypeError(f"in_() takes the name of a role, not {type(role).__name__} {role!r}")
     asked.add(role)
@@ -130,9 +134,12 @@ def _unfit(result: object) -> str:
         return f"an iterator, which is always true ({kind}; write any() or all() around it)"
     if getattr(result, "ndim", 0):
         return f"many values ({kind}; write .any() or .all() after it)"
-    if not isinstance(result, (str, Collection)) and result != result:  # noqa: PLR0124 - only NaN differs from itself
-        return f"a missing value ({kind} {result})"
-    return ""
+    try:
+        missing = not isinstance(result, (str, Collection)) and bool(result != result)  # noqa: PLR0124 - NaN does
+        bool(result)
+    except Exception as error:  # noqa: BLE001 - whatever it raises, as pandas.NA does, it has no truth
+        return f"what has no truth value ({kind}: {error})"
+    return f"a missing value ({kind} {result})" if missing else ""
 
 
 def _free_names(text: str) -> set[str]:

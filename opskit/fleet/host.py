@@ -75,8 +75,8 @@ class Host:
     Attributes:
         name: What it is called here; unique in its inventory.
         address: What is dialled, by default the name; `local` runs without SSH.
-        port: 1 to 65535; None leaves it to SSH's own configuration, else 22.
-        user: Who logs in; None leaves it to the run, the settings and SSH's own configuration.
+        port: 1 to 65535; None is SSH's own, 22.
+        user: Who logs in; None is who runs this process.
         roles: The groups that it is in.
         vars: Anything else that is known of it; keys are attributes too.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from opskit.errors import InventoryError, did_you_mean
+from opskit.errors import InventoryError, PlanError, did_you_mean
 from opskit.fleet.host import Host
 from opskit.fleet.html import as_html
 from opskit.fleet.records import host_from_record
@@ -13,10 +14,11 @@ from opskit.frames.hosts import host_records, hosts_frame
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     import pandas as pd
 
+_CRITERIA: Final = ("roles", "hosts", "only", "except_", "limit", "once")
 _SHOWN: Final = 400
 
 
@@ -27,7 +29,8 @@ class Inventory:
     `a - b` are a's hosts that are, or are not, in b by name. `str(inv)` is folded: `web[1-20],db1`.
 
     Raises:
-        InventoryError: Two hosts have the same name; in `a | b`, ones whose address, port or user differ.
+        InventoryError: Two hosts have the same name, or something is no host; in `a | b`, two hosts of the same name
+            differ in address, port or user.
     """
 
     __slots__ = ("_by_name", "_roles")
@@ -35,7 +38,11 @@ class Inventory:
     def __init__(self, hosts: Iterable[Host]) -> None:
         self._by_name: dict[str, Host] = {}
         self._roles: frozenset[str] | None = None
+        if not isinstance(hosts, Iterable):
+            raise InventoryError(f"an inventory is made of hosts, not of {type(hosts).__name__} ({hosts!r})")
         for host in hosts:
+            if not isinstance(host, Host):
+                raise InventoryError(f"an inventory is made of hosts: {host!r} ({type(host).__name__}) is no Host")
             if host.name in self._by_name:
                 both = f"{_whereabouts(self._by_name[host.name])} and {_whereabouts(host)}"
                 raise InventoryError(f"two hosts are called {host.name!r}: {both}; a name can be there once")
@@ -52,7 +59,16 @@ class Inventory:
         Raises:
             InventoryError: There is no column with names, a name is missing or there twice, or a value can't be right.
         """
-        return cls(map(host_from_record, host_records(frame)))
+        hosts = list(map(host_from_record, host_records(frame)))
+        rows: dict[str, int] = {}
+        for row, host in enumerate(hosts):
+            first = rows.setdefault(host.name, row)
+            if first != row:
+                raise InventoryError(
+                    f"host {host.name!r} is there twice, in rows {first} and {row} of the DataFrame, "
+                    "counted from 0 as .iloc does"
+                )
+        return cls(hosts)
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -124,6 +140,7 @@ class Inventory:
         except_: Any = LEFT_OUT,
         limit: Any = LEFT_OUT,
         once: bool = False,
+        **unknown: Any,
     ) -> Inventory:
         """Narrow to the hosts for which all of these hold, in this inventory's order.
 
@@ -140,8 +157,10 @@ class Inventory:
         Raises:
             InventoryError: A host is unknown, or a criterion can't be read. None can't: left out means all.
             NoMatchingHosts: A role is unknown, or no host is left. It never falls back to all.
-            PlanError: `limit` is not a whole number, 1 or more.
+            PlanError: `limit` is not a whole number, 1 or more; or an option is unknown.
         """
+        for name in unknown:
+            raise PlanError(f"select: no option is called {name!r}{did_you_mean(name, _CRITERIA)}")
         return choose(
             self, roles=roles, hosts=hosts, only=only, except_=except_, limit=limit, once=once, at_least_one=True
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit.errors import did_you_mean
 
 if TYPE_CHECKING:
     from types import FrameType
+
+_COMPREHENSIONS: Final = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Names:
         """The names that the code of `frame` sees; without a frame only the variables."""
         if frame is None:
             return cls(variables, {}, {}, settings)
-        return cls(variables, frame.f_locals, frame.f_globals, settings)
+        return cls(variables, _seen_in(frame), frame.f_globals, settings)
 
     def pick(self, wanted: Iterable[str]) -> dict[str, object]:
         """The values that the wanted names have now; an unknown name is left out."""
@@ -47,11 +49,28 @@ class Names:
 
     def known(self) -> set[str]:
         """Every name that can be picked."""
-        return {*self.variables, *self.locals, *self.globals}
+        return {name for name in (*self.variables, *self.locals, *self.globals) if name.isidentifier()}
 
     def configuration(self) -> Configuration:
         """What `configuration` is in a condition or template: the variables as they are now, and the settings."""
         return Configuration(dict(self.variables), self.settings)
+
+
+def _seen_in(frame: FrameType) -> Mapping[str, object]:
+    """The local names of a frame; in a comprehension, which may have a frame of its own, also those around it."""
+    seen: Mapping[str, object] = frame.f_locals
+    while frame.f_code.co_name in _COMPREHENSIONS and (outer := _around(frame)):
+        frame = outer
+        seen = {**frame.f_locals, **seen}
+    return seen
+
+
+def _around(frame: FrameType) -> FrameType | None:
+    """The caller in whose text the code of this frame stands; whoever draws from a generator is another."""
+    outer = frame.f_back
+    while outer is not None and frame.f_code not in outer.f_code.co_consts:
+        outer = outer.f_back
+    return outer
 
 
 @dataclass(frozen=True, slots=True, repr=False)

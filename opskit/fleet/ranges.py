@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from opskit.errors import InventoryError
+from opskit.rendering.escape import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,4 +106,5 @@ def _run(first: str, last: str, step: int, start: int, pattern: str) -> _Run:
 
 
 def _error(pattern: str, at: int, why: str) -> InventoryError:
-    return InventoryError(f"bad range {pattern!r}: {why}\n  {pattern}\n  {' ' * at}^")
+    before, after = (terminal(part).replace("\n", "␊").replace("\t", "␉") for part in (pattern[:at], pattern[at:]))
+    return InventoryError(f"bad range {pattern!r}: {why}\n  {before}{after}\n  {' ' * len(before)}^")

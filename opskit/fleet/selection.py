@@ -13,6 +13,7 @@ from opskit.errors import InventoryError, NoMatchingHosts, PlanError, did_you_me
 from opskit.fleet.host import Host
 from opskit.fleet.ranges import expand, split_names
 from opskit.frames.hosts import is_frame, is_series, names_in
+from opskit.rendering.escape import terminal
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ LEFT_OUT: Final[Any] = _LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class _Criterion:
-    """What a host must be like; the words for it, and what may help if no host is."""
+    """What a host must be like; for the error if no host is, the words for it, and what may help."""
 
-    words: str
     holds: Callable[[Host], bool]
-    hint: str = ""
+    words: Callable[[], str]
+    hint: Callable[[], str] = str
 
 
 def choose(
@@ -76,8 +77,8 @@ def choose(
 def _no_match(inventory: Inventory, criteria: list[_Criterion]) -> NoMatchingHosts:
     if not inventory:
         return NoMatchingHosts("the inventory has no hosts")
-    words = ", ".join(criterion.words for criterion in criteria)
-    hints = "".join(criterion.hint for criterion in criteria) or did_you_mean("", inventory.roles, plural="known roles")
+    words = ", ".join(criterion.words() for criterion in criteria)
+    hints = "".join(criterion.hint() for criterion in criteria) or did_you_mean("", inventory.roles, plural="known roles")
     return NoMatchingHosts(f"none of {len(inventory):,} hosts matches {words}{hints}")
 
 
@@ -90,16 +91,18 @@ def _by_role(given: Any, inventory: Inventory) -> _Criterion:
         if role not in inventory.roles:
             near = did_you_mean(role, inventory.roles, plural="known roles")
             raise NoMatchingHosts(f"none of {len(inventory):,} hosts has the role {role!r}{near}")
-    hint = did_you_mean("", inventory.roles, plural="known roles")
-    return _Criterion(_words("roles", ",".join(wanted)), lambda host: not host.roles.isdisjoint(wanted), hint)
+    return _Criterion(
+        lambda host: not host.roles.isdisjoint(wanted),
+        lambda: _words("roles", ",".join(wanted)),
+        lambda: did_you_mean("", inventory.roles, plural="known roles"),
+    )
 
 
 def _by_name(given: Any, inventory: Inventory) -> _Criterion:
     patterns: list[str] = []
     names: list[str] = []
     _collect(given, patterns, names)
-    names = list(dict.fromkeys(names))
-    words = _words("hosts", ",".join([*patterns, *([fold(names)] if names else [])]))
+    given_names = tuple(names)
     known = inventory.names
     wanted: set[str] = set()
     for name in (name for pattern in patterns for part in split_names(pattern) for name in expand(part)):
@@ -111,7 +114,10 @@ def _by_name(given: Any, inventory: Inventory) -> _Criterion:
         near = did_you_mean(unknown[0], known, plural="known hosts")
         raise InventoryError(f"the inventory has no host {_short(repr(fold(unknown)))}{near}")
     wanted.update(names)
-    return _Criterion(words, lambda host: host.name in wanted)
+    return _Criterion(
+        lambda host: host.name in wanted,
+        lambda: _words("hosts", ",".join([*patterns, *([fold(given_names)] if given_names else [])])),
+    )
 
 
 def _collect(given: Any, patterns: list[str], names: list[str]) -> None:
@@ -135,12 +141,18 @@ def _collect(given: Any, patterns: list[str], names: list[str]) -> None:
 def _by_vars(option: Literal["only", "except_"], given: Any, inventory: Inventory) -> _Criterion:
     """`only`: every entry must hold; `except_`: none may."""
     entries = _entries(option, given)
-    words = _words(option, given if isinstance(given, str) else repr(given))
+
+    def words() -> str:
+        return _words(option, given if isinstance(given, str) else repr(given))
+
+    def hint() -> str:
+        known = {key for host in inventory for key in host.vars}
+        unknown = (key for key, _ in entries if key not in known)
+        return "".join(f"; no host has a var {key!r}{did_you_mean(key, known)}" for key in unknown)
+
     if option == "except_":
-        return _Criterion(words, lambda host: not any(holds(host) for _, holds in entries))
-    known = {key for host in inventory for key in host.vars}
-    hint = "".join(f"; no host has a var {key!r}{did_you_mean(key, known)}" for key, _ in entries if key not in known)
-    return _Criterion(words, lambda host: all(holds(host) for _, holds in entries), hint)
+        return _Criterion(lambda host: not any(holds(host) for _, holds in entries), words)
+    return _Criterion(lambda host: all(holds(host) for _, holds in entries), words, hint)
 
 
 def _entries(option: str, given: Any) -> list[tuple[str, Callable[[Host], bool]]]:
@@ -195,7 +207,7 @@ def _unreadable(option: str, given: object, takes: str) -> InventoryError:
 
 
 def _words(option: str, text: str) -> str:
-    return f"{option}={_short(text) or 'nothing'}"
+    return f"{option}={terminal(_short(text)) or 'nothing'}"
 
 
 def _short(text: str) -> str:

@@ -61,8 +61,11 @@ def host_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One mapping a row: `name`, and each other cell that is not missing, under its column; values are Python's own.
 
     Raises:
-        InventoryError: There is no column (or index) `name` or `host`, a column is there twice, or names are missing.
+        InventoryError: This is no DataFrame, there is no column (or index) `name` or `host`, a column is there twice,
+            or names are missing.
     """
+    if not is_frame(frame):
+        raise InventoryError(f"hosts are read from a DataFrame, not from {type(frame).__name__}")
     _refuse_twins(frame.columns)
     label, names = _names(frame, "name", "host")
     if missing := [row for row, absent in enumerate(names.isna()) if absent]:
@@ -122,7 +125,7 @@ def _refuse_twins(columns: pd.Index[Any]) -> None:
 
 
 def _columns(frame: pd.DataFrame) -> str:
-    return ", ".join(map(str, frame.columns[:_SHOWN])) + (", ..." if len(frame.columns) > _SHOWN else "") or "none"
+    return ", ".join(repr(str(column)) for column in frame.columns[:_SHOWN]) + (", ..." if len(frame.columns) > _SHOWN else "") or "none"
 
 
 def _plain(cell: Any) -> Any:

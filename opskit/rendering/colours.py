@@ -1,4 +1,4 @@
-"""Colours and weights in a host's output: SGR escape sequences read into styles, and styles as CSS or SGR again.
+"""Colours and weights in a host's output: SGR escape sequences read into styles, and styles as CSS.
 
 Only what is known here is ever written out, from numbers, never from the host's own text. Blinking, concealed and other
 modes are dropped, so nothing can be hidden by them.
@@ -67,22 +67,6 @@ def css(style: Style) -> str:
         "text-decoration:underline" if style.underline else "",
     ]
     return ";".join(filter(None, declarations))
-
-
-def sgr(style: Style) -> str:
-    """Write a style as one SGR sequence that starts from none."""
-    codes = ["0", *(["1"] if style.bold else []), *(["4"] if style.underline else [])]
-    for colour, base in ((style.foreground, 30), (style.background, 40)):
-        match colour:
-            case (red, green, blue):
-                codes.append(f"{base + 8};2;{red};{green};{blue}")
-            case int() if colour < 8:  # noqa: PLR2004 - the eight first colours have codes of their own
-                codes.append(str(base + colour))
-            case int() if colour < 16:  # noqa: PLR2004 - and so have the eight bright ones
-                codes.append(str(base + 60 + colour - 8))
-            case int():
-                codes.append(f"{base + 8};5;{colour}")
-    return f"\x1b[{';'.join(codes)}m"
 
 
 def _after(style: Style, parameters: str) -> Style:

@@ -12,7 +12,7 @@ import re
 from html import escape
 from typing import Final
 
-from opskit.rendering.colours import PLAIN, css, runs, sgr
+from opskit.rendering.colours import css, runs
 
 _HIDDEN: Final = re.compile(
     "["
@@ -58,15 +58,6 @@ def html_with_colours(text: str) -> str:
     return "".join(
         f'<span style="{css(style)}">{html(piece)}</span>' if css(style) else html(piece) for style, piece in runs(text)
     )
-
-
-def terminal_with_colours(text: str) -> str:
-    """As `terminal`, with SGR colours, bold and underline, which end with the text."""
-    before, pieces = PLAIN, []
-    for style, piece in runs(text):
-        pieces.append((sgr(style) if style != before else "") + terminal(piece))
-        before = style
-    return "".join(pieces) + (sgr(PLAIN) if before != PLAIN else "")
 
 
 def without_colours(text: str) -> str:

@@ -8,12 +8,20 @@ def excerpt(text: str, *, lines: int, characters: int) -> str:
 
     A note of its own line says what was left out. The end of an output tells more than its start, so it gets more.
     """
-    shown = last_states(text).rstrip("\n")
-    if len(shown) <= characters and shown.count("\n") < lines:
-        return shown
-    head = "\n".join(shown[: characters // 3].split("\n")[: lines // 3])
-    tail = "\n".join(shown[-(characters * 2 // 3) :].split("\n")[-(lines * 2 // 3) :])
-    return f"{head}\n… {len(shown) - len(head) - len(tail):,} characters left out …\n{tail}"
+    return head_and_tail(last_states(text).rstrip("\n"), lines=lines, characters=characters)
+
+
+def head_and_tail(text: str, *, lines: int, characters: int) -> str:
+    """As `excerpt`, of a text that no terminal has read: whatever stands in it stays."""
+    if len(text) <= characters and text.count("\n") < lines:
+        return text
+    head = "\n".join(text[: characters // 3].split("\n")[: lines // 3])
+    tail = "\n".join(text[-(characters * 2 // 3) :].split("\n")[-(lines * 2 // 3) :])
+    note = f"\n… {len(text) - len(head) - len(tail):,} characters left out …\n"
+    between = text[len(head) : len(text) - len(tail)]
+    if len(between) <= len(note) and between.count("\n") <= note.count("\n"):
+        return text
+    return f"{head}{note}{tail}"
 
 
 def last_states(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from opskit import checks
 from opskit.errors import PlanError
 from opskit.fleet import Inventory
 from opskit.fleet.conditions import Condition
@@ -54,6 +55,10 @@ class Draft:
     ) -> None:
         """Add a branch; `place` says where it stands, for errors."""
         compiled = Condition.compile(condition, names, place=place)
+        try:
+            last = checks.yes_or_no(last)
+        except ValueError as error:
+            raise PlanError(f"branch `{compiled.label}`: last={last!r} {error}") from None
         self._add(compiled.label, compiled, command, names, place, options, last=last)
 
     def otherwise(self, command: str, names: Names, place: str, options: Mapping[str, Any]) -> None:

@@ -1,11 +1,15 @@
-"""Quoting: a value as one word of a POSIX shell's command, or None where quotes could not hold."""
+"""Quoting: a value as one word of a POSIX shell's command, or None where quotes could not hold; and what plain ones end."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+from opskit.work.shell_context import HOLE
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opskit.work.shell_context import Context
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
@@ -14,6 +18,9 @@ _HARMLESS = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
 _RESERVED = frozenset(
     "case coproc do done elif else esac fi for function if in select then time until while".split()  # noqa: SIM905 - as read
 )
+
+_ANNOUNCED = re.compile(r"<<-?[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s;&|<>()'\"\\])+)")
+_IGNORED = str.maketrans("", "", "'\"\\$`() \t" + HOLE)
 
 
 def quoted(value: str, context: Context) -> str | None:
@@ -32,3 +39,19 @@ def why_quoted(value: str) -> str:
     harmless = _HARMLESS.match(value)
     assert harmless is not None
     return f"has {value[harmless.end()]!r} in it" if value else "is empty"
+
+
+def ending_documents(marked: str) -> Iterator[int]:
+    """Which values, each with a HOLE before it, stand in a line that a shell may take for the end of a here-document.
+
+    Every word after a `<<` counts, wherever that stands, and neither quotes nor blanks do: where shells differ, and
+    where nobody could follow the command, a value too many is refused rather than the rest of a document run.
+    """
+    for text in (marked, marked.replace("\\\n", "")):  # in some documents a backslash joins lines
+        ends = {word.translate(_IGNORED) for word in _ANNOUNCED.findall(text)}
+        number = 0
+        for line in text.split("\n"):
+            values = line.count(HOLE)
+            if values and line.translate(_IGNORED) in ends:
+                yield from range(number, number + values)
+            number += values

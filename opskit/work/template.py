@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from opskit.errors import TemplateError, did_you_mean
 from opskit.fleet.names import near_attributes
-from opskit.work.quoting import quoted, why_quoted
+from opskit.rendering.escape import terminal
+from opskit.work.quoting import ending_documents, quoted, why_quoted
 from opskit.work.shell_context import HOLE, Context, contexts
 
 if TYPE_CHECKING:
@@ -82,33 +84,34 @@ class Template:
         found = contexts(HOLE.join(literals)) if expressions else []
         return cls(tuple(literals), tuple(expressions), tuple(found), place, values)
 
-    @property
-    def constant(self) -> bool:
-        """Whether the command is the same on every host."""
-        return not self.expressions
-
     def render(self, host: Host) -> str:
         """The command for a host.
 
         Raises:
-            TemplateError: An expression raised or gave no text, a value can't be quoted where it stands, or the
-                command can't be sent: it has a NUL, or is over 128 KiB long.
+            TemplateError: An expression raised or gave no text, a value can't be quoted where it stands or would end
+                a here-document, or the command can't be sent: it has a NUL, or is over 128 KiB long.
         """
         if not self.expressions:
             return self.literals[0]
         names = {**self._values, "server": host}
         values = [_value(expression, names, host) for expression in self.expressions]
-        pieces = [self.literals[0]]
-        for expression, value, context, literal in zip(
-            self.expressions, values, self._contexts_with(values), self.literals[1:], strict=True
-        ):
+        places = list(self._contexts_with(values))
+        words = []
+        for expression, value, context in zip(self.expressions, values, places, strict=True):
             word = value if isinstance(value, Raw) else quoted(value, context)
             if word is None:
                 raise TemplateError(_refusal(expression, value, context, host))
-            pieces += (word, literal)
-        command = "".join(pieces)
+            words.append(word)
+        command = self._filled_with(words)
         _check_command(command, f"the command{_in_brackets(self._place)} for {host.name}")
+        if "<<" in command:
+            for number in ending_documents(self._filled_with([HOLE + word for word in words])):
+                if places[number].place and not isinstance(values[number], Raw):
+                    raise TemplateError(_ends_document(self.expressions[number], host))
         return command
+
+    def _filled_with(self, words: list[str]) -> str:
+        return "".join(chain.from_iterable(zip_longest(self.literals, words, fillvalue="")))
 
     def _contexts_with(self, values: list[str]) -> Iterable[Context]:
         """The contexts of the holes; raw values are shell text, so they are read as such."""
@@ -196,9 +199,9 @@ def _value(expression: Expression, names: Mapping[str, object], host: Host) -> s
 
     try:
         return _text(expression.evaluate(names))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         own = isinstance(error, (_NoTextError, UndefinedError))
-        cause = str(error) if own else f"{type(error).__name__}: {error}"
+        cause = terminal(str(error) if own else f"{type(error).__name__}: {error}")
         raise TemplateError(f"{expression} can't be filled in for {host.name}: {cause}") from error
 
 
@@ -241,6 +244,14 @@ def _refusal(expression: Expression, value: str, context: Context, host: Host) -
         f"{expression} can't be filled in for {host.name}: its value {why_quoted(value)}, so it needs quotes, and they "
         f"could not hold {context.place}. Take the quotes around it away (a value brings its own), or set a variable "
         f'first, `value={{{{ {expression.text} }}}}`, and write "$value" here. '
+        f"`{{{{ {expression.text} | raw }}}}` inserts it as it is"
+    )
+
+
+def _ends_document(expression: Expression, host: Host) -> str:
+    return (
+        f"{expression} can't be filled in for {host.name}: it would make its line the end of a here-document, and the "
+        "lines after it commands. Give the here-document another delimiter, one that no value can be. "
         f"`{{{{ {expression.text} | raw }}}}` inserts it as it is"
     )
 

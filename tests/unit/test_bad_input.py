@@ -287,6 +287,7 @@ def test_b29_a_bad_setting(monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
         ("%opskit fleet up ²", "write `%opskit fleet up 8`"),
         ("%opskit fleet down 3", "`%opskit fleet down`"),
         ("%opskit use", "name an inventory's file"),
+        ("%%parallel\nOtherwise: a", "line 2 of the cell: `Otherwise` begins no branch"),
         ("x = 5\n%opskit use x", "x is a variable of type int, and no inventory"),
         ("%%parallel\nwhen in_('app'): a\n  last: maybe", "line 2 of the cell: `last: maybe`: write true or false"),
     ],

@@ -6,7 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from opskit import checks
 from opskit.errors import InventoryError, did_you_mean
+from opskit.rendering.escape import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +34,21 @@ def load_inventory(path: str | PathLike[str]) -> Inventory:
         path: `~` is expanded; text must be UTF-8.
 
     Raises:
-        InventoryError: The file can't be read, holds no hosts, or something in it can't be right; says where.
+        InventoryError: This is no path, or the file can't be read, holds no hosts, or something in it can't be right;
+            says where.
     """
-    file = Path(path).expanduser()
+    try:
+        file = checks.path(path)
+    except ValueError as error:
+        raise InventoryError(f"load_inventory({path!r}): {error}") from None
+    try:
+        return _read(file)
+    except InventoryError as error:
+        error.args = (terminal(str(error)),)  # it may quote the file, and that may command a terminal
+        raise
+
+
+def _read(file: Path) -> Inventory:
     module = READERS.get(file.suffix.lower())
     if module is None:
         near = did_you_mean(file.suffix, READERS, plural="known suffixes")

@@ -93,9 +93,7 @@ class Way:
 
         A connection that turns out to have died while nobody used it is replaced, once.
         """
-        clock = asyncio.get_running_loop().time
-        patience = clock() + opening.connect_timeout
-        retried = False
+        patience, retried = opening.connect_timeout, False
         while True:
             link = await self._link_with_room(opening)
             was_warm = link.granted > 0
@@ -108,8 +106,9 @@ class Way:
                     raise
                 retried = True
             except asyncssh.ChannelOpenError as error:
-                if link.running < link.granted and clock() < patience:
+                if link.running < link.granted and patience > 0:
                     # It granted more before, and has only not yet noticed that those ended.
+                    patience -= SECONDS_TO_NOTICE
                     await asyncio.sleep(SECONDS_TO_NOTICE)
                 elif link.sessions == 0:
                     raise Refused(f"{self._address} grants no session: {error.reason}") from error

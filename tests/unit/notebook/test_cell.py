@@ -204,6 +204,17 @@ def test_comments_at_the_start_of_a_line_are_the_cells() -> None:
     assert only("when x: a\n# why\n  timeout: 5\n").options == {"timeout": "5"}
 
 
+@pytest.mark.parametrize("line", ["When x: a", "WHEN x: a", "Else: a", "ELSE: a", "otherwise: a", "Otherwise : a"])
+def test_what_resembles_a_branch_is_not_sent_to_hosts(line: str) -> None:
+    """B33: in a cell without branches it would be a line of the script that every host runs."""
+    for before in ("", "uptime\n", "when y: b\n"):
+        number = before.count("\n") + 2
+        assert refused(f"{before}{line}\n") == (
+            f"line {number} of the cell: `{line.split()[0].rstrip(':')}` begins no branch; "
+            "write `when CONDITION:` or `else:`"
+        )
+
+
 @pytest.mark.parametrize("body", ["uptime\nwhen x: a\n", "when x: a\nuptime\n", "when x:\n    a\nuptime\n    b\n"])
 def test_a_line_that_belongs_to_no_branch_is_refused(body: str) -> None:
     """With its number and its text."""

@@ -132,7 +132,7 @@ def test_two_dashes_end_the_options_too() -> None:
 def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
     """B33: and with where all are shown."""
     assert refused("--rolse web uptime") == (
-        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?; "
+        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?\n"
         "%parallel? shows them all"
     )
     assert "no flag is called '-x'" in refused("-x web")
