@@ -47,8 +47,9 @@ def _fleet_up(given: argparse.Namespace) -> int:
     # As a service is ended: the fleet goes down in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), Fleet(given.count) as fleet:
-        print(fleet.path, flush=True)  # noqa: T201 - a command's answer
-        print(f"{len(fleet.inventory)} hosts: {fleet.inventory}; Ctrl-C ends them", file=sys.stderr)  # noqa: T201 - as above
+        # The path last: who waits for it may end us at once.
+        print(f"{len(fleet.inventory)} hosts: {fleet.inventory}; Ctrl-C ends them", file=sys.stderr)  # noqa: T201 - a command's answer
+        print(fleet.path, flush=True)  # noqa: T201 - as above
         while True:
             signal.pause()
     return 0

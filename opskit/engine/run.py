@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("opskit")
 
+SECONDS_TO_BEGIN = 2.0
+"""How long a command that shall be ended may take to begin."""
+
 
 class Run:
     """A plan on its way. `finish` runs it, `cancel` ends it early; `results` may be read at any time.
@@ -199,6 +202,7 @@ class Run:
         """End a command, and say what became of it. A cancel meanwhile does not wait for that."""
         step = attempt.step
         try:
+            await process.begin(SECONDS_TO_BEGIN)  # only what has begun can be ended
             left = await process.end()
         except asyncio.CancelledError:
             error = f"{why}; a cancel did not wait for its end; {_may_run(step)}"

@@ -153,6 +153,7 @@ class Inventory:
             except_: As `only`, but a host goes if any entry holds.
             limit: The first so many.
             once: The first one.
+            **unknown: Refused, with the option that is near.
 
         Raises:
             InventoryError: A host is unknown, or a criterion can't be read. None can't: left out means all.

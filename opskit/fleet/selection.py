@@ -78,7 +78,8 @@ def _no_match(inventory: Inventory, criteria: list[_Criterion]) -> NoMatchingHos
     if not inventory:
         return NoMatchingHosts("the inventory has no hosts")
     words = ", ".join(criterion.words() for criterion in criteria)
-    hints = "".join(criterion.hint() for criterion in criteria) or did_you_mean("", inventory.roles, plural="known roles")
+    hints = "".join(criterion.hint() for criterion in criteria)
+    hints = hints or did_you_mean("", inventory.roles, plural="known roles")
     return NoMatchingHosts(f"none of {len(inventory):,} hosts matches {words}{hints}")
 
 

@@ -125,7 +125,8 @@ def _refuse_twins(columns: pd.Index[Any]) -> None:
 
 
 def _columns(frame: pd.DataFrame) -> str:
-    return ", ".join(repr(str(column)) for column in frame.columns[:_SHOWN]) + (", ..." if len(frame.columns) > _SHOWN else "") or "none"
+    shown = [repr(str(column)) for column in frame.columns[:_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(frame.columns) > _SHOWN)) or "none"
 
 
 def _plain(cell: Any) -> Any:

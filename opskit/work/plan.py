@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
 from opskit.errors import PlanError
 from opskit.rendering.escape import html, one_line, terminal
+from opskit.rendering.excerpt import head_and_tail
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from opskit.work.options import RunTerms, Share, Terms
 
 _SHOWN = 200
+_COMMAND_LINES, _COMMAND_CHARACTERS = 40, 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Step:
     chunk: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: chunks and skipped are made once, when asked for
 class Plan:
     """All steps, in chunks. Printing it says what would happen; `df` has a row a step.
 
@@ -67,12 +70,12 @@ class Plan:
         """How many hosts at most are worked on at once inside a chunk."""
         return self.terms.fanout
 
-    @property
+    @cached_property
     def chunks(self) -> tuple[tuple[Step, ...], ...]:
         """The steps of each chunk."""
         return tuple(tuple(steps) for _, steps in groupby(self.steps, key=lambda step: step.chunk))
 
-    @property
+    @cached_property
     def skipped(self) -> tuple[Host, ...]:
         """The hosts that no branch matched. They are never connected to."""
         busy = {step.host.name for step in self.steps}
@@ -96,11 +99,13 @@ class Plan:
         for number, steps in enumerate(chunks, 1):
             lines.append(f"chunk {number} of {len(chunks)}: {fold(_names(steps))}")
             lines += [
-                f"  {fold(names)}  [{one_line(_route(branch), 160)}]  {one_line(command, 160)}"
+                f"  {fold(names)}  [{one_line(_route(branch), 160)}]  "
+                + terminal(_faithful(command)).replace("\n", "\n      ")
                 for branch, command, names in _folded(steps)
             ]
-        if len(lines) > _SHOWN:
-            lines[_SHOWN:] = [_more(len(lines) - _SHOWN, "line")]
+        shown = _fitting(lines)
+        if left := sum(line.count("\n") + 1 for line in lines[shown:]):
+            lines[shown:] = [_more(left, "line")]
         if self.skipped:
             lines.append(f"skipped, no branch matches: {fold(host.name for host in self.skipped)}")
         return "\n".join(lines + [f"warning: {terminal(warning)}" for warning in self.warnings])
@@ -110,6 +115,12 @@ class Plan:
 
     def _repr_html_(self) -> str:
         cell = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">{}</td>'
+        entries = [
+            (number, names, branch, _faithful(command))
+            for number, steps in enumerate(self.chunks, 1)
+            for branch, command, names in _folded(steps)
+        ]
+        shown = _fitting([command for *_, command in entries])
         rows = [
             "<tr>"
             + "".join(
@@ -118,20 +129,19 @@ class Plan:
                     str(number),
                     html(fold(names)),
                     html(_route(branch)),
-                    f"<code>{html(one_line(command, 300))}</code>",
+                    f'<code style="white-space:pre-wrap">{html(command)}</code>',
                 )
             )
             + "</tr>"
-            for number, steps in enumerate(self.chunks, 1)
-            for branch, command, names in _folded(steps)
+            for number, names, branch, command in entries[:shown]
         ]
-        notes = [_more(len(rows) - _SHOWN, "row")] if len(rows) > _SHOWN else []
+        notes = [_more(len(entries) - shown, "row")] if len(entries) > shown else []
         notes += [f"skipped, no branch matches: {fold(host.name for host in self.skipped)}"] if self.skipped else []
         notes += [f"⚠ {warning}" for warning in self.warnings]
         heads = "".join(f'<th style="text-align:left">{word}</th>' for word in ("chunk", "hosts", "branch", "command"))
         return (
             f'<div class="opskit-plan tex2jax_ignore mathjax_ignore"><b>{html(self._headline())}</b>'
-            f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows[:_SHOWN])}</tbody></table>"
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
             + "".join(f"<div>{html(note)}</div>" for note in notes)
             + "</div>"
         )
@@ -213,6 +223,16 @@ def _folded(steps: Sequence[Step]) -> list[tuple[str | None, str, list[str]]]:
     for step in steps:
         found.setdefault((step.branch, step.command), []).append(step.host.name)
     return [(branch, command, names) for (branch, command), names in found.items()]
+
+
+def _faithful(command: str) -> str:
+    """A command as it is sent, with its blanks and lines; of a long one head and tail. Not yet escaped."""
+    return head_and_tail(command.rstrip("\n"), lines=_COMMAND_LINES, characters=_COMMAND_CHARACTERS)
+
+
+def _fitting(texts: Sequence[str]) -> int:
+    """How many of these make a page: each is shown whole, or not at all."""
+    return sum(end <= _SHOWN for end in accumulate(text.count("\n") + 1 for text in texts))
 
 
 def _names(steps: Sequence[Step]) -> Iterator[str]:

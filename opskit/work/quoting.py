@@ -1,4 +1,4 @@
-"""Quoting: a value as one word of a POSIX shell's command, or None where quotes could not hold; and what plain ones end."""
+"""Quoting: a value as one word of a POSIX shell's command, or None where it can't stand; what ends here-documents."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ A scanner of POSIX sh and of what bash adds, for the one question of templates: 
 reads the literal text with a HOLE for each value. What it can't follow surely in sh, dash, bash and busybox alike makes
 it give up: from there on no value may stand that needs quotes. A value never changes what follows it, because it is
 either quoted or made of harmless characters; where even those could, as in the last line of a here-document, it gives
-up too, and `opskit.work.quoting.ending_documents` looks at what was filled in. What a program does with its argument (`eval`, `sh -c`, `let`, `ssh`) is the program's.
+up too, and `opskit.work.quoting.ending_documents` looks at what is filled in. What a program does with its argument
+(`eval`, `sh -c`, `let`, `ssh`) is the program's.
 """
 
 from __future__ import annotations

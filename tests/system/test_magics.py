@@ -318,7 +318,8 @@ def test_later_cells_do_not_run_after_a_failed_one(kernel: str, embedded: Fleet)
     document = notebook("%load_ext opskit", f"%opskit use {embedded.path}", "%parallel -w db1 exit 1", "print('later')")
     with pytest.raises(CellExecutionError):
         NotebookClient(document, kernel_name=kernel, config=ENCRYPTED, timeout=60).execute()
-    assert [output.output_type for output in document.cells[2].outputs] == ["display_data", "error"]
+    # A busy machine may show progress before.
+    assert [output.output_type for output in document.cells[2].outputs][-2:] == ["display_data", "error"]
     assert document.cells[3].outputs == []
 
 

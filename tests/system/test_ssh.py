@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
+from opskit.transport.ssh.way import Link
 from tests.system.proxy import Proxy, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartSshd
     from opskit.results import HostResult, Results
+    from opskit.transport.ssh.process import RemoteProcess
     from opskit.work.plan import Plan
+    from tests.system.conftest import StartSshd
     from tests.system.proxy import Direction
     from tests.system.sshd import SshdFleet
 
@@ -523,7 +525,9 @@ def test_a_connection_reset_in_the_middle_of_output(sshd_fleet: SshdFleet, tmp_p
 
 def test_a_session_that_is_killed_takes_only_its_own_row(twenty: SshdFleet) -> None:
     """A24, R7: the host whose sshd dies is unknown, with its output; all others are ok; the next run works."""
-    results = opskit.run("echo begun; [ {{ server.name }} != h7 ] || { kill -9 $PPID; sleep 5; }", on_error="continue")
+    results = opskit.run(
+        "echo begun; [ {{ server.name }} != h7 ] || { sleep 0.2; kill -9 $PPID; sleep 5; }", on_error="continue"
+    )
     assert {row.host for row in results if row.status == "unknown"} == {"h7"}
     assert {row.stdout for row in results} == {"begun\n"}
     assert len(results.ok) == 19
@@ -585,6 +589,42 @@ def test_a_cancelled_task_ends_its_commands_and_leaves_nothing(sshd: StartSshd) 
         for number in range(4):
             session.when("True", f"echo {number}")
     assert len(session.results.ok) == 4
+
+
+def test_a_cancel_while_a_command_is_being_sent_ends_it(
+    sshd_fleet: SshdFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R3, R6: sent, but the host's answer still on its way: what began is ended, and the row says `cancelled`."""
+    sent, go_on = threading.Event(), threading.Event()
+    began = Link.began
+
+    def note(link: Link, process: RemoteProcess) -> RemoteProcess:
+        sent.set()
+        return began(link, process)
+
+    def hold(direction: Direction, piece: bytes) -> bool:
+        if direction == "down" and sent.is_set():
+            go_on.wait(10)
+        return True
+
+    async def cancelled(host: opskit.Host) -> Results:
+        task = asyncio.ensure_future(opskit.arun(sleep, hosts=opskit.Inventory([host])))
+        await asyncio.to_thread(sent.wait)
+        wait_until(lambda: processes(argument))
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        results: Results = vars(caught.value)["results"]
+        return results
+
+    sleep, argument = unique_sleep()
+    monkeypatch.setattr(Link, "began", note)
+    with proxied(sshd_fleet, tmp_path, hold) as (host, _proxy):
+        row = asyncio.run(cancelled(host))[0]
+    assert (row.status, row.error) == ("cancelled", "cancelled; it was ended")
+    assert processes(argument) == []
 
 
 # What comes back, and what goes there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import signal
 import threading
 from concurrent.futures import Future
@@ -192,6 +193,8 @@ def test_a_cancelled_task_asks_for_the_end_and_waits_for_it(*, fails: bool) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        del task
+        gc.collect()  # asyncio complains when an unread exception is thrown away
 
     asyncio.run(cancel_it())
     assert future.done()

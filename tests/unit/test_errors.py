@@ -106,8 +106,8 @@ def test_an_interrupt_carries_results_and_is_shown_in_one_line(kind: type[BaseEx
     """It stays what it is, also over a pickle."""
     interrupt = kind()
     give_results(interrupt, results := opskit.Results((opskit.HostResult("web1", None, "sleep 9", "cancelled"),)))
-    caught: Any
-    for caught in (interrupt, pickle.loads(pickle.dumps(interrupt))):
+    both: list[Any] = [interrupt, pickle.loads(pickle.dumps(interrupt))]
+    for caught in both:
         assert type(caught) is kind
         assert caught.results == results
         assert caught._render_traceback_() == [

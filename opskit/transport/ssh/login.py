@@ -91,7 +91,7 @@ def prepare(login: Login) -> Credentials:
         agent = None  # what was named is enough, and asking an agent costs something on every connection
     options: dict[str, Any] = {
         "username": login.user,
-        "client_keys": keys or None,
+        "client_keys": keys or (_NoKeys() if agent else None),
         "known_hosts": trusted,
         "agent_path": agent,
         "config": None,
@@ -107,6 +107,13 @@ def prepare(login: Login) -> Credentials:
     }
     tried = (*tried, "the agent's keys") if agent else tried
     return Credentials(login, asyncssh.SSHClientConnectionOptions(**options), trusted, tried)
+
+
+class _NoKeys(list[asyncssh.SSHKeyPair]):
+    """No key of our own: asyncssh asks an agent only where it is given keys, and what is false counts as none given."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 @lru_cache(maxsize=1)

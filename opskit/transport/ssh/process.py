@@ -68,6 +68,11 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         """Called by asyncssh just before the command is sent."""
         self._channel = chan
 
+    def resume(self) -> None:
+        """Listen to a command that was sent, though nobody waited for the host to take it."""
+        assert self._channel is not None
+        self._channel.resume_reading()
+
     def session_started(self) -> None:
         """Called by asyncssh when the host took the command."""
         assert self._channel is not None

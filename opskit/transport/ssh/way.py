@@ -131,6 +131,7 @@ class Way:
                 link.retire()
                 link.freed()
                 raise
+            process.resume()
             sender.uncancel()
             sender.cancel()  # takes effect where the command is waited for, and there it is ended
         except (OSError, asyncssh.Error) as error:

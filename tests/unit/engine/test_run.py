@@ -58,8 +58,14 @@ def planned(inventory: Inventory = FLEET, *commands: str, **options: Any) -> Pla
     return draft.plan(lambda: inventory)
 
 
-def ran(plan: Plan, transport: ScriptedTransport | None = None, cancel_at: int | None = None, **options: Any) -> Ended:
-    """Run a plan; the cancel, if any, comes when so many events were told."""
+def ran(
+    plan: Plan,
+    transport: ScriptedTransport | None = None,
+    cancel_at: int | None = None,
+    cancel_after: int | None = None,
+    **options: Any,
+) -> Ended:
+    """Run a plan; the cancel, if any, comes when so many events were told, or after so many turns of the loop."""
     told: list[events.Event] = []
 
     async def finished() -> Ended:
@@ -69,8 +75,18 @@ def ran(plan: Plan, transport: ScriptedTransport | None = None, cancel_at: int |
                 asyncio.get_running_loop().call_soon(run.cancel)
 
         run = Run(plan, transport or ScriptedTransport(), emit, max_output=options.pop("max_output", 1000), **options)
+
+        async def cancel_later(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            run.cancel()
+
+        cancelling = asyncio.ensure_future(cancel_later(cancel_after)) if cancel_after is not None else None
         async with asyncio.timeout(20):
-            return Ended(await run.finish(), told, run)
+            results = await run.finish()
+        if cancelling is not None:
+            cancelling.cancel()
+        return Ended(results, told, run)
 
     return asyncio.run(finished())
 
@@ -539,7 +555,7 @@ def test_every_step_has_exactly_one_fate(data: st.DataObject) -> None:
     options["max_failures"] = data.draw(st.none() | st.integers(0, 3))
     plan = planned(inventory, "x", "y", **options)
     transport = Random(lambda host, command: scripts.get((host, command), Reply()), data.draw(st.integers(0, 3)))
-    ended = ran(plan, transport, cancel_at=data.draw(st.none() | st.integers(1, 12)))
+    ended = ran(plan, transport, cancel_after=data.draw(st.none() | st.integers(0, 30)))
 
     rows = list(ended.results)
     assert len(rows) == len(plan.steps) + len(plan.skipped)

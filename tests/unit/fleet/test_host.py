@@ -159,3 +159,10 @@ def test_any_name_is_taken_or_refused(name: str) -> None:
     assert not host.name.startswith("-")
     assert host.name.isprintable()
     assert not set(host.name) & set(" /,[]$`;|&'\"")
+
+
+def test_an_unknown_var_shows_the_known_ones_harmlessly() -> None:
+    """S2: a key of an inventory commands no terminal."""
+    with pytest.raises(AttributeError) as caught:
+        _ = Host("a", vars={"\x1b]0;x\x07k": 1, "é b": 2}).vars.zzz
+    assert str(caught.value) == "no var is called 'zzz'; known: \\x1b]0;x\\x07k, é b"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,16 @@ def test_duplicates_are_refused() -> None:
     """B13: a name can be there once; the error tells both hosts apart."""
     with pytest.raises(InventoryError, match=r"'a': 10.0.0.1 and ops@a port 22"):
         Inventory([Host("a", "10.0.0.1"), Host("a", user="ops", port=22)])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "message"),
+    [(["a"], r"made of hosts: 'a' \(str\) is no Host"), (None, r"not of NoneType \(None\)"), (5, r"not of int \(5\)")],
+)
+def test_what_is_no_host_is_refused(hosts: Any, message: str) -> None:
+    """An InventoryError shows what was given."""
+    with pytest.raises(InventoryError, match=message):
+        Inventory(hosts)
 
 
 def test_set_operations(fleet: Inventory) -> None:
@@ -159,18 +170,19 @@ def test_from_frame_takes_names_from_an_index() -> None:
     [
         (
             pd.DataFrame({"hostname": ["a"], "port": [1]}),
-            "no column or index 'name' or 'host'; its columns: hostname, port",
+            "no column or index 'name' or 'host'; its columns: 'hostname', 'port'",
         ),
         (pd.DataFrame({"name": ["a", None, "c", float("nan")]}), "2 of 4 rows .*name.*: 1, 3"),
         (pd.DataFrame({"name": [1]}), "name must be text, not int"),
         (pd.DataFrame({"name": ["-a"]}), "can't be '-a'"),
         (pd.DataFrame([["a", 1, 2]], columns=["name", "x", "x"]), "more than one column 'x'"),
         (pd.DataFrame({"name": ["a"], "port": [22.5]}), "port must be"),
-        (pd.DataFrame({"name": ["a", "a"]}), "two hosts are called 'a'"),
+        (pd.DataFrame({"name": ["a", "a"]}), "'a' is there twice, in rows 0 and 1 of the DataFrame"),
+        ([1], "hosts are read from a DataFrame, not from list"),
     ],
 )
-def test_bad_frames_are_refused(frame: pd.DataFrame, message: str) -> None:
-    """B20: the error names the columns, or the rows."""
+def test_bad_frames_are_refused(frame: Any, message: str) -> None:
+    """B13, B20: the error names the columns, or the rows."""
     with pytest.raises(InventoryError, match=message):
         Inventory.from_frame(frame)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opskit.fleet.names import Configuration, Names, near_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 module_wide = "from the module"
 
@@ -37,6 +41,29 @@ def test_a_frame_gives_its_locals_and_its_module() -> None:
     names = Names.of(sys._getframe(), {}, FewSettings())
     assert names.pick(["local", "module_wide"]) == {"local": local, "module_wide": module_wide}
     assert {"local", "module_wide"} <= names.known()
+
+
+def test_a_comprehension_sees_the_names_around_it() -> None:
+    """Its frame, where Python gives it one, has none of them; its own names come first, also in one inside another."""
+    local, number = "from the function", 0
+
+    def seen() -> dict[str, object]:
+        names = Names.of(sys._getframe(1), {}, None)
+        assert all(name.isidentifier() for name in names.known())
+        return names.pick(["local", "number", "code"])
+
+    code = "from the function"
+
+    def drawn(numbers: Iterator[dict[str, object]]) -> list[dict[str, object]]:
+        code = "from the drawing function"
+        assert code
+        return list(numbers)
+
+    expect = [{"local": local, "number": 1, "code": code}]
+    assert [seen() for number in (1,)] == expect
+    assert [{key: seen() for key in "a"}["a"] for number in (1,)] == expect
+    assert drawn(seen() for number in (1,)) == expect
+    assert number == 0
 
 
 def test_without_a_frame_there_are_the_variables() -> None:

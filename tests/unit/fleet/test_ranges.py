@@ -63,6 +63,14 @@ def test_bad_ranges_are_shown(pattern: str, caret: int) -> None:
     assert marker == "  " + " " * caret + "^"
 
 
+def test_bad_ranges_are_shown_harmlessly() -> None:
+    """B14, S2: what commands a terminal, or would break the lines, is marked, and the caret stays in its place."""
+    with pytest.raises(InventoryError) as caught:
+        expand("\x1b\n\x9bw[\x07")
+    assert str(caught.value).split("\n")[1:] == ["  ␛␊⟨U+009B⟩w[␇", "             ^"]
+    assert str(caught.value).replace("\n", "").isprintable()
+
+
 def test_bad_ansible_ranges_are_shown() -> None:
     """B14: a range of the other kind is refused in Ansible's format."""
     with pytest.raises(InventoryError, match=r"\[1:20\]"):

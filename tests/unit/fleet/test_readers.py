@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +123,34 @@ def test_missing_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(InventoryError, match=r"folder\.yaml: Is a directory"):
         load_inventory("folder.yaml")
+
+
+@pytest.mark.parametrize("path", [None, 5, "", "a\0.yaml", ["a.yaml"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """B12: an InventoryError shows what was given."""
+    with pytest.raises(InventoryError, match=rf"load_inventory\({re.escape(repr(path))}\): must be a path"):
+        load_inventory(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.yaml", 'hosts: {"web[\\e]0;pwn\\a": {}}'),
+        ("a.yaml", 'hosts: {"web\\e]0;pwn\\a": {prot: 22}}'),
+        ("a.yaml", "hosts: {web1: {vars: !%1B%5D0 {}}}"),
+        ("a.json", '{"hosts": {"web\\u001b[2J": 5}}'),
+        ("a.csv", "web\x1b[2J,port\n"),
+        ("a.ini", "[we\x1b[31mb\na\n"),
+        ("a.ini", "[a\x1b[2Jb]\na\n"),
+        ("a.ini", "[a\x1b:b]\na\n"),
+        ("a.ini", "[a\x1b:children]\na\x1b\n"),
+    ],
+)
+def test_errors_show_the_file_harmlessly(tmp_path: Path, name: str, content: str) -> None:
+    """S2: what an inventory holds commands no terminal through an error."""
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path, name, content)
+    assert str(caught.value).replace("\n", "").isprintable()
 
 
 def test_unknown_suffixes(tmp_path: Path) -> None:

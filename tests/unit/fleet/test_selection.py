@@ -184,7 +184,7 @@ def test_a_glob_without_a_match_is_no_error_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("criteria", "message"),
     [
-        ({"hosts": pd.DataFrame({"machine": ["web1"]})}, "no column or index 'host' or 'name'; its columns: machine"),
+        ({"hosts": pd.DataFrame({"machine": ["web1"]})}, "no column or index 'host' or 'name'; its columns: 'machine'"),
         ({"hosts": pd.DataFrame([["web1", "web2"]], columns=["host", "host"])}, "more than one column 'host'"),
         ({"hosts": pd.Series([1, 2])}, "the Series must hold host names as text, not int"),
         ({"hosts": pd.Series([True, False])}, "the index of the boolean Series must hold host names"),
@@ -213,6 +213,23 @@ def test_limit() -> None:
     assert selected(limit=99) == EVERYBODY
     assert selected(limit="2") == ("app1", "app2")
     assert selected(limit=3, once=True) == ("app1",)
+
+
+def test_unknown_options() -> None:
+    """B23: an option that is none is a PlanError with the one that is near."""
+    with pytest.raises(PlanError, match="select: no option is called 'role'; did you mean 'roles'"):
+        ORIGINALS.select(role="app")
+
+
+def test_words_for_an_error_are_made_for_an_error_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A selection of 10,000 hosts that succeeds folds no names and looks for nothing near."""
+
+    def unwanted(*_: object, **__: object) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("opskit.fleet.selection.fold", unwanted)
+    monkeypatch.setattr("opskit.fleet.selection.did_you_mean", unwanted)
+    assert selected(roles="app", hosts=["app1"], only={"dc": "ams"}, except_="no_deploy") == ("app1",)
 
 
 @pytest.mark.parametrize("limit", [0, -1, None, "x", 1.5, True])

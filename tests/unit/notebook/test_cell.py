@@ -210,7 +210,7 @@ def test_what_resembles_a_branch_is_not_sent_to_hosts(line: str) -> None:
     for before in ("", "uptime\n", "when y: b\n"):
         number = before.count("\n") + 2
         assert refused(f"{before}{line}\n") == (
-            f"line {number} of the cell: `{line.split()[0].rstrip(':')}` begins no branch; "
+            f"line {number} of the cell: `{line.split(maxsplit=1)[0].rstrip(':')}` begins no branch; "
             "write `when CONDITION:` or `else:`"
         )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opskit.rendering.excerpt import excerpt, last_line, last_states
+from opskit.rendering.excerpt import excerpt, head_and_tail, last_line, last_states
 
 
 @given(st.text(st.sampled_from("ab \r\n"), max_size=400), st.integers(3, 20), st.integers(9, 90))
@@ -26,6 +26,19 @@ def test_an_excerpt_is_bounded_and_accounts_for_what_it_left_out(text: str, line
         assert len(head) + len(tail) + int(note[1].replace(",", "")) == len(whole)
     assert len(shown) <= characters + 60
     assert shown.count("\n") <= lines + 1
+
+
+def test_a_note_is_never_longer_than_what_it_stands_for() -> None:
+    """F26: ten lines that would lose one short one are shown."""
+    ten = "\n".join(f"l{number}" for number in range(10))
+    assert excerpt(ten, lines=9, characters=100) == ten
+    long = ten.replace("l3", "l" * 60)
+    assert excerpt(long, lines=9, characters=1_000) == long.replace("\n" + "l" * 60, "\n… 62 characters left out …")
+
+
+def test_head_and_tail_are_of_the_text_as_it_is() -> None:
+    """What a command holds is shown, also before a carriage return."""
+    assert head_and_tail("rm -rf /\recho", lines=2, characters=100) == "rm -rf /\recho"
 
 
 @pytest.mark.parametrize(

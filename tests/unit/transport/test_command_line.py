@@ -1,4 +1,4 @@
-"""The lines that shells are given: tried on real shells, since what they do is all that counts."""
+"""What is run here and what is sent to a host: tried on real shells, since what they do is all that counts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opskit.errors import TemplateError
 from opskit.fleet import Host, Inventory
 from opskit.fleet.names import Names
 from opskit.settings import Settings
-from opskit.transport.command_line import local_line, remote_line
+from opskit.transport.command_line import LONGEST_WORD, remote_line, within_limit, words
 from opskit.transport.wrapper import MARK
 from opskit.work.draft import Draft
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     from opskit.work.plan import Step
 
-    Line = Callable[[Step], str]
+    Way = Callable[[Step], list[str]]
 
-lines = pytest.mark.parametrize("line", [local_line, remote_line])
 awkward = st.text(st.sampled_from("ab $`\"'\\!*?;&|<>(){}[]#~%=\n\té€-"), max_size=20)
 
 
@@ -36,10 +36,18 @@ def step(command: str, **options: Any) -> Step:
     return draft.plan(lambda: Inventory([Host("web1")])).steps[0]
 
 
-def run(line: str, shell: str = "/bin/sh", stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """What a login shell makes of a line; what the wrapper says of itself is taken out."""
+def remote(one: Step, login_shell: str = "/bin/sh") -> list[str]:
+    """What a host's sshd runs for a step."""
+    return [login_shell, "-c", remote_line(one)]
+
+
+ways = pytest.mark.parametrize("way", [words, remote])
+
+
+def run(arguments: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run it; what the wrapper says of itself is taken out."""
     done = subprocess.run(
-        [shell, "-c", line],
+        arguments,
         input=stdin,
         capture_output=True,
         check=False,
@@ -50,97 +58,114 @@ def run(line: str, shell: str = "/bin/sh", stdin: bytes = b"") -> subprocess.Com
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), stderr)
 
 
-@lines
-def test_output_and_exit_code_come_through(line: Line) -> None:
+@ways
+def test_output_and_exit_code_come_through(way: Way) -> None:
     """What the command prints and how it ends is what one sees."""
-    done = run(line(step("echo out; echo err >&2; exit 7")))
+    done = run(way(step("echo out; echo err >&2; exit 7")))
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
 
 
-@lines
-def test_a_signal_comes_through(line: Line) -> None:
+@ways
+def test_a_signal_comes_through(way: Way) -> None:
     """No shell stays in between that would turn a signal into an exit code."""
-    assert run(line(step("kill -TERM $$"))).returncode == -15
+    assert run(way(step("kill -TERM $$"))).returncode == -15
 
 
-@lines
-def test_one_line_is_read_as_a_shell_reads_it(line: Line) -> None:
+@ways
+def test_one_line_is_read_as_a_shell_reads_it(way: Way) -> None:
     """A failing part of a single line does not stop it, also with line ends around it."""
-    assert run(line(step("false; echo on"))).stdout == "on\n"
-    assert run(line(step("\nfalse; echo on\n"))).stdout == "on\n"
+    assert run(way(step("false; echo on"))).stdout == "on\n"
+    assert run(way(step("\nfalse; echo on\n"))).stdout == "on\n"
 
 
-@lines
-def test_several_lines_stop_at_the_first_that_fails(line: Line) -> None:
+@ways
+@pytest.mark.parametrize("command", ["-x 2>/dev/null || echo on", "+x 2>/dev/null || echo on"])
+def test_a_command_that_begins_with_a_dash_is_no_option(way: Way, command: str) -> None:
+    """S6: the shell is given a script, whatever it begins with."""
+    assert run(way(step(command))).stdout == "on\n"
+
+
+@ways
+def test_several_lines_stop_at_the_first_that_fails(way: Way) -> None:
     """A17, P14: a script stops, with the exit code of the line that failed."""
-    done = run(line(step("echo one\n(exit 4)\necho two")))
+    done = run(way(step("echo one\n(exit 4)\necho two")))
     assert (done.stdout, done.returncode) == ("one\n", 4)
 
 
-@lines
+@ways
 @settings(max_examples=15)
 @given(value=awkward, name=st.sampled_from(["A", "HOME", "x_1"]))
-def test_values_of_the_environment_arrive_as_they_are(line: Line, value: str, name: str) -> None:
+def test_values_of_the_environment_arrive_as_they_are(way: Way, value: str, name: str) -> None:
     """A19, P17, S8: nothing in a value is expanded, executed or lost."""
-    done = run(line(step("env -0", env={name: value})))
+    done = run(way(step("env -0", env={name: value})))
     assert f"{name}={value}" in done.stdout.split("\0")
     assert done.stderr == ""
 
 
-@lines
+@ways
 @settings(max_examples=15)
 @given(text=awkward)
-def test_a_quoted_word_stays_one_word(line: Line, text: str) -> None:
+def test_a_quoted_word_stays_one_word(way: Way, text: str) -> None:
     """S8: whatever stands in single quotes reaches the program as it is, through all shells in between."""
     quoted = "'" + text.replace("'", "'\\''") + "'"
-    done = run(line(step(f"printf '[%s]' {quoted}; :")))
+    done = run(way(step(f"printf '[%s]' {quoted}; :")))
     assert done.stdout == f"[{text}]"
     assert done.stderr == ""
 
 
-@lines
+@ways
 @pytest.mark.parametrize("name", ["plain", "with blank", "it's", "-dash", "$HOME", "new\nline", "back\\slash", "wow!"])
-def test_a_folder_is_entered_whatever_its_name(tmp_path: Path, line: Line, name: str) -> None:
+def test_a_folder_is_entered_whatever_its_name(tmp_path: Path, way: Way, name: str) -> None:
     """`cwd` is where the command runs."""
     folder = tmp_path / name
     folder.mkdir()
-    assert run(line(step("pwd", cwd=folder))).stdout == f"{folder}\n"
+    assert run(way(step("pwd", cwd=folder))).stdout == f"{folder}\n"
 
 
-@lines
-def test_a_missing_folder_fails_and_nothing_runs(tmp_path: Path, line: Line) -> None:
+@ways
+def test_a_missing_folder_fails_and_nothing_runs(tmp_path: Path, way: Way) -> None:
     """Where `cwd` can't be entered, the command is not run somewhere else."""
-    done = run(line(step("echo ran", cwd=tmp_path / "missing")))
+    done = run(way(step("echo ran", cwd=tmp_path / "missing")))
     assert done.stdout == ""
     assert done.returncode != 0
     assert "missing" in done.stderr
 
 
-@lines
-def test_another_shell_runs_the_command(line: Line) -> None:
+@ways
+def test_another_shell_runs_the_command(way: Way) -> None:
     """`shell` names the program that reads the command, with env and cwd as ever."""
-    done = run(line(step("echo ${BASH_VERSION:+bash} $A $PWD", shell="/bin/bash", env={"A": "b c"}, cwd="/")))
+    done = run(way(step("echo ${BASH_VERSION:+bash} $A $PWD", shell="/bin/bash", env={"A": "b c"}, cwd="/")))
     assert done.stdout == "bash b c /\n"
 
 
-@lines
-def test_without_a_shell_the_command_is_sent_as_it_is(line: Line) -> None:
+def test_without_a_shell_the_command_is_sent_as_it_is() -> None:
     """A20: `shell=False` adds nothing at all."""
-    assert line(step("weird  'line", shell=False)) == "weird  'line"
+    assert remote_line(step("weird  'line", shell=False)) == "weird  'line"
+    assert run(words(step("echo $0 it", shell=False))).stdout == "/bin/sh it\n"
 
 
-@lines
-def test_standard_input_is_empty_unless_given(line: Line) -> None:
+def test_standard_input_is_empty_unless_given() -> None:
     """A18, P18: the line closes standard input where there is none, and leaves it alone where there is."""
-    assert run(line(step("cat")), stdin=b"not for it").stdout == ""
-    assert run(line(step("cat", stdin="x")), stdin=b"for it").stdout == "for it"
+    assert run(remote(step("cat")), stdin=b"not for it").stdout == ""
+    assert run(remote(step("cat", stdin="x")), stdin=b"for it").stdout == "for it"
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/bin/dash"])
 def test_login_shells_read_the_line(shell: str) -> None:
     """A remote line means the same to each login shell, also with quotes, `!`, backslashes and several lines."""
     command = "echo \"it's\" '!' 'back\\\\slash'\necho $A\nfalse\necho no"
-    done = run(remote_line(step(command, env={"A": "x\ny"})), shell)
+    done = run(remote(step(command, env={"A": "x\ny"}), shell))
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("it's ! back")
     assert done.stdout.endswith("x y\n")
+
+
+def test_a_word_longer_than_a_host_takes_is_refused() -> None:
+    """B10: the limit is that of the system: what it just takes is run, one byte more is an error before."""
+    one = step("true", env={"A": "x"})
+    within_limit(one, ["x" * LONGEST_WORD])
+    assert run(["/bin/true", "x" * LONGEST_WORD]).returncode == 0
+    with pytest.raises(TemplateError, match=f"web1 has {LONGEST_WORD + 1} bytes"):
+        within_limit(one, ["short", "é" * (LONGEST_WORD // 2) + "xx"])
+    with pytest.raises(OSError, match="Argument list too long"):
+        run(["/bin/true", "x" * (LONGEST_WORD + 1)])

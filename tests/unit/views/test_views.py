@@ -242,6 +242,7 @@ def test_a_longer_run_is_one_display_updated_in_place(clock: Clock, shown: Shown
 def test_a_short_run_shows_nothing_in_a_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a character."""
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
     view = terminal.TerminalView()
     clock.now += 0.6
     view.paint(progress())

@@ -66,6 +66,18 @@ def test_last_ends_the_search() -> None:
     assert steps(planned(subject)) == [("both", "in_('app')", "a")]
 
 
+def test_last_is_true_or_false() -> None:
+    """P9: `"no"` is no; anything else is refused by name."""
+    subject = draft(hosts="both")
+    word: Any = "no"
+    subject.when("in_('app')", "a", NOTHING, "", options={}, last=word)
+    subject.when("in_('web')", "w", NOTHING, "", options={})
+    assert [command for _, _, command in steps(planned(subject))] == ["a", "w"]
+    word = "maybe"
+    with pytest.raises(PlanError, match=r"branch `in_\('app'\)`: last='maybe' must be True or False"):
+        subject.when("in_('app')", "a", NOTHING, "", options={}, last=word)
+
+
 def test_one_command_everywhere_has_no_branch() -> None:
     """As `opskit.run` makes it."""
     subject = draft(roles="web")

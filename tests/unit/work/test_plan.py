@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from html.parser import HTMLParser
 from itertools import groupby
@@ -175,9 +176,11 @@ def test_a_plan_prints_what_would_happen() -> None:
     assert str(made).splitlines() == [
         "deploy: 6 steps on 6 of 7 hosts, 2 chunks, at most 64 hosts at once",
         "chunk 1 of 2: web1",
-        "  web1  [when in_('web')]  systemctl reload apache2 ⏎ uptime",
+        "  web1  [when in_('web')]  systemctl reload apache2",
+        "      uptime",
         "chunk 2 of 2: web[2-5],db1",
-        "  web[2-5]  [when in_('web')]  systemctl reload apache2 ⏎ uptime",
+        "  web[2-5]  [when in_('web')]  systemctl reload apache2",
+        "      uptime",
         "  db1  [when in_('db')]  pg_isready",
         "skipped, no branch matches: queue1",
     ]
@@ -194,6 +197,46 @@ def test_a_long_plan_is_cut_and_says_so() -> None:
     assert page.count("<tr>") == 201
     assert "... and 4800 more rows; .df has every step" in page
     assert len(made.df) == 5_000
+
+
+def test_a_long_plan_shows_each_command_whole_or_not_at_all() -> None:
+    """Lines of commands count; none is cut where the page ends."""
+    made = plan(fleet(100), otherwise="echo {{ server.name }}\n" + "true\n" * 29 + "rm -rf /")
+    text, page = str(made), Elements(made._repr_html_()).text
+    assert text.count("\n  web") == text.count("rm -rf /") == page.count("rm -rf /") == 6
+    assert text.splitlines()[-1] == f"... and {94 * 31} more lines; .df has every step"
+    assert "... and 94 more rows; .df has every step" in page
+
+
+@pytest.mark.parametrize(
+    "command", ["echo " + "x" * 300 + "; rm -rf /", "echo a   b\t c\n\n  rm\n\trf", "echo '\x1b[8mrm'"]
+)
+def test_a_command_is_shown_as_it_is_sent(command: str) -> None:
+    """A32: whole, its blanks and lines kept, and what a terminal would obey marked."""
+    made = plan(fleet(1), otherwise=command)
+    shown = command.replace("\x1b", "␛")
+    assert str(made).endswith("  web1  [else]  " + shown.replace("\n", "\n      "))
+    page = made._repr_html_()
+    assert shown in Elements(page).text
+    assert '<code style="white-space:pre-wrap">' in page
+
+
+@pytest.mark.parametrize(("between", "left"), [("x" * 10_000, "8,0.."), ("true\n" * 100, "3..")])
+def test_a_huge_commands_head_and_tail_are_shown(between: str, left: str) -> None:
+    """F26: with a note how much is left out; the end, where a surprise may stand, is kept."""
+    made = plan(fleet(1), otherwise=f"echo first\n{between}\nrm -rf /\n")
+    for text in (str(made), Elements(made._repr_html_()).text):
+        assert "echo first" in text
+        assert "rm -rf /" in text
+        assert re.search(f"… {left} characters left out …", text)
+        assert len(text) < 2_500
+
+
+def test_chunks_and_skipped_are_made_once() -> None:
+    """For 10,000 hosts in as many chunks, whoever asks for each of them."""
+    made = plan(fleet(3), ("server.name != 'web1'", "a"), chunk=1)
+    assert made.chunks is made.chunks
+    assert made.skipped is made.skipped
 
 
 def test_a_plan_of_one_says_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import sys
 import time
 from enum import Enum
 from pathlib import PurePosixPath
@@ -86,7 +87,6 @@ def test_values_are_taken_once() -> None:
 def test_what_is_no_expression_is_shell_text(text: str) -> None:
     """A16, N7: Go templates, `{%`, `{#` and `${#x}` are sent unchanged."""
     assert rendered(text) == text
-    assert Template.compile(text, Names({}, {}, {}, None)).constant
 
 
 def test_a_constant_command_is_one_object() -> None:
@@ -221,6 +221,39 @@ def test_a_value_that_needs_quotes_is_refused_inside_them() -> None:
     assert "hunter" not in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat <<E\n{{ a }}\n{{ b }}\nE\n",
+        "cat <<-E\n\t{{ a }}\n{{ b }}\nE\n",
+        "cat <<'E'\nx\n{{ a }}\n{{ b }}\nE\n",
+        "cat <<EE\nE{{ a }}\n{{ b }}\nEE\n",
+        "cat <<E\n{{ b }} {{ c }}{{ a }}\n{{ a }}{{ c }}\n{{ b }}\nE\n",
+        "cat <<A <<E\n{{ a }}\nA\n{{ a }}\n{{ b }}\nE\n",
+        # after what the scan could not follow
+        "x=(1 2)\ncat <<E\n{{ a }}\n{{ b }}\nE\n",
+        "echo $(cat <<E\n{{ a }}\n{{ b }}\nE\n)",
+        "echo $(cat <<E\nx\n{{ a }})\n{{ b }}",
+        "cat <<E''\n{{ a }}\n{{ b }}\nE\n",
+        "cat <<{{ d }}\n{{ a }}\n{{ b }}\nE\n",
+        "cat <<EE\nE\\\n{{ a }}\n{{ b }}\nEE\n",
+    ],
+)
+def test_a_plain_value_that_would_end_a_here_document_is_refused(text: str) -> None:
+    """S8: else what stands in the lines after it, a value too, would be commands."""
+    message = refused(text, a="E", b="hostname", c="", d="E")
+    for part in ("`{{ a }}`", "for both", "the end of a here-document", "| raw"):
+        assert part in message
+    assert rendered(text, a="F", b="hostname", c="", d="E").count("hostname")
+
+
+def test_a_line_of_a_here_document_may_hold_more_than_its_delimiter() -> None:
+    """Nor is anything refused outside of it, or where the value is shell text."""
+    assert rendered("cat <<E\nx={{ a }}\nE\n{{ a }}", a="E") == "cat <<E\nx=E\nE\nE"
+    assert rendered("cat <<E\n{{ a | raw }}\nhostname", a="E") == "cat <<E\nE\nhostname"
+    assert rendered("cat <<E\n{{ a | raw }}\n{{ b }}", a="E", b="x y") == "cat <<E\nE\n'x y'"
+
+
 def test_raw_inserts_as_it_is() -> None:
     """A piece of shell; what is made of it afterwards is a value again."""
     assert rendered("ls {{ v | raw }} '{{ v | raw }}'", v="-l | wc") == "ls -l | wc '-l | wc'"
@@ -263,6 +296,20 @@ def test_what_is_no_utf_8_is_refused() -> None:
     """A lone surrogate, from a file name perhaps, can't be sent."""
     assert "'\\udcff' at character 7" in refused("echo {{ v }}", v="\udcff")
     assert "at character 6" in refused("echo \ud800")
+
+
+def test_an_exit_is_a_failure() -> None:
+    """A function that ends the program does not end the notebook."""
+    assert "SystemExit: 3" in refused("{{ f(3) }}", f=sys.exit)
+
+
+def test_a_cause_is_shown_harmlessly() -> None:
+    """S2: what an error quotes of a value commands no terminal."""
+
+    def failing() -> str:
+        raise ValueError("\x1b]0;x\x07")
+
+    assert "ValueError: ␛]0;x␇" in refused("{{ f() }}", f=failing)
 
 
 def test_an_interrupt_passes_through() -> None:
