@@ -108,11 +108,11 @@ def test_an_interrupt_carries_results_and_is_shown_in_one_line(kind: type[BaseEx
     give_results(interrupt, results := opskit.Results((opskit.HostResult("web1", None, "sleep 9", "cancelled"),)))
     both: list[Any] = [interrupt, pickle.loads(pickle.dumps(interrupt))]
     for caught in both:
-        assert type(caught) is kind
         assert caught.results == results
         assert caught._render_traceback_() == [
             f"{kind.__name__}: the run was ended; the error's .results has what arrived"
         ]
+        assert type(caught) is kind
 
 
 def test_places_in_messages_are_told_alike() -> None:
