@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 import opskit
 from opskit.notebook import load_ipython_extension, unload_ipython_extension
-from tests.system import kernels
+from tests.system import kernels, loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 
     from opskit.fleetlab import Fleet
 
-pytestmark = [
-    pytest.mark.system,
-    # The loops on which jupyter_client and IPython wait are never closed.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.system, loops.LEAKS]
 kernel6 = kernels.kernel6
+close_loops = loops.close_loops
 
 HTML, TEXT = "text/html", "text/plain"
 # As in tools/demo.py: without it ipykernel 7 warns that other users of this machine could listen.

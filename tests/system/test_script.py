@@ -15,17 +15,14 @@ import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from tests.system import kernels
+from tests.system import kernels, loops
 
 if TYPE_CHECKING:
     from opskit.fleetlab import Fleet
 
-pytestmark = [
-    pytest.mark.system,
-    # The loops on which jupyter_client waits are never closed.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.system, loops.LEAKS]
 kernel6 = kernels.kernel6
+close_loops = loops.close_loops
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -277,13 +278,13 @@ def test_keys_that_can_not_be_used_are_told_before_anything_is_dialled(one: Sshd
 @pytest.fixture
 def agent(sshd_fleet: SshdFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An ssh-agent that has the fleet's key; gives its socket."""
-    socket = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
-        wait_until(socket.exists)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        wait_until(path.exists)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         subprocess.run(["ssh-add", "-q", sshd_fleet.identity_file], check=True)
-        yield socket
+        yield path
     finally:
         process.terminate()
         process.wait()
@@ -352,6 +353,29 @@ def test_what_is_no_ssh_server_costs_no_other_host_its_row(twenty: SshdFleet) ->
     assert "nothing was heard within 1 s" in str(rows["silent"].error)
     for name in ("http", "zeros", "hangs_up"):
         assert "no SSH server" in str(rows[name].error)
+
+
+def test_a_slow_resolver_delays_nobody_else(twenty: SshdFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F2, R5: names that are looked up for ever cost their own hosts connect_timeout, and no other host or run a wait."""
+    answer, lookup = threading.Event(), socket.getaddrinfo
+
+    def slow(host: Any, *arguments: Any, **options: Any) -> Any:
+        if str(host).endswith(".slow"):
+            answer.wait(20)
+        return lookup(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    hosts = [opskit.Host(f"name{number}", f"name{number}.slow") for number in range(40)]
+    inventory = opskit.Inventory([*hosts, *opskit.load_inventory(twenty.inventory_path)])
+    try:
+        begin = time.monotonic()
+        results = opskit.run("true", hosts=inventory, connect_timeout=1, on_error="continue")
+        again = opskit.run("true")
+        assert time.monotonic() - begin < 5
+    finally:
+        answer.set()
+    assert len(results.unreachable) == 40
+    assert len(results.ok) == len(again.ok) == 20
 
 
 def test_all_hosts_unreachable_is_an_error_of_its_own(twenty: SshdFleet) -> None:

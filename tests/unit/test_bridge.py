@@ -177,27 +177,30 @@ def test_awaiting_lets_the_callers_own_tasks_go_on() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_cancelled_task_asks_for_the_end_and_waits_for_it(*, fails: bool) -> None:
     """Each cancel is passed on; CancelledError comes when the run has ended, and no exception is left unread."""
-    future: Future[int] = Future()
     complaints: list[object] = []
 
-    def cancelled() -> None:
-        if fails:
-            future.set_exception(ZeroDivisionError("no"))
-        else:
-            future.set_result(1)
+    def cancel_one() -> None:
+        future: Future[int] = Future()
 
-    async def cancel_it() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        task = asyncio.ensure_future(awaiting(future, nothing, cancelled))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        del task
-        gc.collect()  # asyncio complains when an unread exception is thrown away
+        def cancelled() -> None:
+            if fails:
+                future.set_exception(ZeroDivisionError("no"))
+            else:
+                future.set_result(1)
 
-    asyncio.run(cancel_it())
-    assert future.done()
+        async def cancel_it() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            task = asyncio.ensure_future(awaiting(future, nothing, cancelled))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(cancel_it())
+        assert future.done()
+
+    cancel_one()
+    gc.collect()  # asyncio complains when a future is thrown away whose exception nobody read
     assert complaints == []
 
 

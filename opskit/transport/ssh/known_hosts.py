@@ -161,7 +161,7 @@ def remember(line: _Line) -> None:
         line.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with line.file.open("a+b") as file:
             file.seek(max(0, file.tell() - 1))
-            whole = file.read() in (b"", b"\n")  # else somebody's last line has no end, and would be spoiled
+            whole = file.read()[-1:] in (b"", b"\n")  # else somebody's last line has no end, and would be spoiled
             file.write(f"{'' if whole else chr(10)}{line.text}\n".encode())
     except OSError as error:
         logger.warning("opskit: the host key of %s could not be added to %s: %s", line.names, line.file, error.strerror)
