@@ -13,7 +13,7 @@ import logging
 import os
 import queue
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,12 +26,16 @@ logger = logging.getLogger("opskit")
 
 TICK_SECONDS = 0.1
 
+LOOKUPS = 256
+"""How many names are looked up at once: a resolver may take long, and files are read in the same threads."""
+
 
 class EngineLoop:
     """An event loop in a daemon thread, started when it is first needed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, "opskit-files"))
         self._thread = threading.Thread(target=self._run, name="opskit-engine", daemon=True)
         self._process = os.getpid()
         self._thread.start()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit.transport.ssh.way import Link
+from opskit.transport.ssh.way import Link, Way
 from tests.system.proxy import Proxy, server
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ def test_what_is_no_ssh_server_costs_no_other_host_its_row(twenty: SshdFleet) ->
 
 
 def test_a_slow_resolver_delays_nobody_else(twenty: SshdFleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F2, R5: names that are looked up for ever cost their own hosts connect_timeout, and no other host or run a wait."""
+    """F2, R5: names that are looked up for long cost their own hosts connect_timeout, and nobody else a wait."""
     answer, lookup = threading.Event(), socket.getaddrinfo
 
     def slow(host: Any, *arguments: Any, **options: Any) -> Any:
@@ -480,6 +480,29 @@ def test_a_warm_connection_that_dies_when_it_is_used_is_replaced(sshd_fleet: Ssh
         assert (row.status, row.error) == ("ok", None)
         assert proxy.connections == 2
     assert ran.read_text() == "x\n"
+
+
+def test_a_new_connection_that_dies_before_the_command_is_unreachable(
+    sshd_fleet: SshdFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F10, R4: surely nothing was sent, so the row is unreachable and neither failed nor unknown."""
+    cut = threading.Event()
+    send = Way._send
+
+    def watch(direction: Direction, piece: bytes) -> bool:
+        return not cut.is_set()
+
+    async def send_too_late(way: Way, *arguments: Any) -> None:
+        cut.set()
+        await send(way, *arguments)
+
+    monkeypatch.setattr(Way, "_send", send_too_late)
+    ran = tmp_path / "ran"
+    with proxied(sshd_fleet, tmp_path, watch) as (host, _proxy):
+        row = row_of(host, f"touch {ran}")
+    assert (row.status, row.cause, row.attempt) == ("unreachable", None, None)
+    assert "lost before the command was sent" in str(row.error)
+    assert not ran.exists()
 
 
 def test_a_warm_connection_that_no_longer_answers_is_replaced(one: SshdFleet, tmp_path: Path) -> None:

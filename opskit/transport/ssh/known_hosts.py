@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -152,6 +153,10 @@ def _spelled(host: str, address: str, port: int | None) -> list[str]:
     return [f"[{name}]:{port}" for name in names] if port else list(names)
 
 
+_writing = threading.Lock()
+"""Of many hosts that are met for the first time, one is written down at a time."""
+
+
 def remember(line: _Line) -> None:
     """Add an accepted key to its file; where that fails, it is accepted for this process alone, and that is logged.
 
@@ -159,7 +164,7 @@ def remember(line: _Line) -> None:
     """
     try:
         line.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with line.file.open("a+b") as file:
+        with _writing, line.file.open("a+b") as file:
             file.seek(max(0, file.tell() - 1))
             whole = file.read()[-1:] in (b"", b"\n")  # else somebody's last line has no end, and would be spoiled
             file.write(f"{'' if whole else chr(10)}{line.text}\n".encode())
