@@ -12,10 +12,18 @@ import contextvars
 import logging
 import os
 import queue
+import socket
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+if sys.platform == "win32":
+    from asyncio import ProactorEventLoop as SystemsLoop
+else:
+    from asyncio import SelectorEventLoop as SystemsLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,15 +35,25 @@ logger = logging.getLogger("opskit")
 TICK_SECONDS = 0.1
 
 LOOKUPS = 256
-"""How many names are looked up at once: a resolver may take long, and files are read in the same threads."""
+"""How many names are looked up at once."""
+
+
+class _Loop(SystemsLoop):
+    """An event loop that looks names up in threads of their own, so that a slow resolver holds up nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resolvers = ThreadPoolExecutor(LOOKUPS, "opskit-names")
+
+    async def getaddrinfo(self, host: Any, port: Any, **hints: Any) -> Any:
+        return await self.run_in_executor(self._resolvers, partial(socket.getaddrinfo, host, port, **hints))
 
 
 class EngineLoop:
     """An event loop in a daemon thread, started when it is first needed."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, "opskit-files"))
+        self._loop = _Loop()
         self._thread = threading.Thread(target=self._run, name="opskit-engine", daemon=True)
         self._process = os.getpid()
         self._thread.start()

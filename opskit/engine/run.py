@@ -181,11 +181,13 @@ class Run:
         """Wait for the end of a command that was sent, or end it."""
         step, limit = attempt.step, attempt.step.terms.timeout
         try:
-            if limit is not None:
+            if limit is None:
+                ending = await process.wait()
+            else:
                 await process.begin(step.terms.connect_timeout)
                 attempt.sent()
-            async with asyncio.timeout(limit):
-                ending = await process.wait()
+                async with asyncio.timeout(limit):
+                    ending = await process.wait()
         except Lost as error:
             self._ended(step, attempt.row("unknown", error=str(error)))
         except TimeoutError:
