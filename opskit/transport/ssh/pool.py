@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from opskit.transport.command_line import remote_line, within_limit
 from opskit.transport.ssh.known_hosts import SSH_PORT
 from opskit.transport.ssh.login import Login, prepare
-from opskit.transport.ssh.way import Opening, Way
+from opskit.transport.ssh.way import Opening, Way, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +53,7 @@ class SshTransport:
         self._pool = pool
         self._settings = settings
         self._ready: dict[str, tuple[Endpoint, Credentials]] = {}
+        self._lines: dict[tuple[str, int], str] = {}
 
     async def prepare(self, steps: Iterable[Step]) -> None:
         """Read keys and known hosts, once for all hosts that log in alike, and measure what will be sent.
@@ -68,7 +69,10 @@ class SshTransport:
     def _prepare(self, steps: list[Step]) -> None:
         credentials: dict[Login, Credentials] = {}
         for step in steps:
-            within_limit(step, [remote_line(step)])
+            # Most hosts run the same: what is sent is made, and measured, once.
+            if (said := said_by(step)) not in self._lines:
+                self._lines[said] = remote_line(step)
+                within_limit(step, [self._lines[said]])
             host = step.host
             if host.name not in self._ready:
                 login = Login.of(host, self._settings)
@@ -80,7 +84,7 @@ class SshTransport:
     def connection(self, host: Host, connect_timeout: float) -> Lease:
         """An open way to the host, for a `async with` block."""
         endpoint, credentials = self._ready[host.name]
-        return Lease(self._pool.way(endpoint), Opening(credentials, connect_timeout, self._settings))
+        return Lease(self._pool.way(endpoint), Opening(credentials, connect_timeout, self._settings, self._lines))
 
 
 class Lease:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import asyncssh
 
 from opskit.engine.ports import Lost, Refused, Unreachable
-from opskit.transport.command_line import reads_nothing, remote_line
+from opskit.transport.command_line import reads_nothing
 from opskit.transport.ssh.failures import Attempt, explained
 from opskit.transport.ssh.known_hosts import remember
 from opskit.transport.ssh.process import RemoteProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from opskit.engine.capture import Capture
     from opskit.settings import Settings
@@ -37,6 +37,12 @@ class Opening(NamedTuple):
     credentials: Credentials
     connect_timeout: float
     settings: Settings
+    lines: Mapping[tuple[str, int], str]
+
+
+def said_by(step: Step) -> tuple[str, int]:
+    """What decides the line that is sent for a step: its command and the terms that it shares with others."""
+    return step.command, id(step.terms)
 
 
 class Way:
@@ -100,7 +106,7 @@ class Way:
             stdin = None if reads_nothing(step) else step.terms.stdin
             process = RemoteProcess(capture, stdin, link.ended, link.aside, marked=step.terms.shell is not False)
             try:
-                await self._send(link, process, remote_line(step), opening.connect_timeout)
+                await self._send(link, process, opening.lines[said_by(step)], opening.connect_timeout)
             except Unreachable:
                 if retried or not was_warm:
                     raise
@@ -178,7 +184,7 @@ class Way:
             dialling.exception()  # nobody may be waiting any more
 
     async def _connect(self, opening: Opening) -> None:
-        credentials, patience, _ = opening
+        credentials, patience = opening.credentials, opening.connect_timeout
         attempt = Attempt(self._address, self._port, self._login.user, credentials, patience)
         link = Link(attempt, self._take_out, self._changed)
         try:
