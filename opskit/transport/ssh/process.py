@@ -111,12 +111,15 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     def exit_status_received(self, status: int) -> None:
         """Called by asyncssh with the exit code."""
-        self._ending = Ending(status)
-        self._drain = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._hang_up)
+        self._exited(Ending(status))
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002 - asyncssh's
         """Called by asyncssh with the signal that ended the command."""
-        self._ending = Ending(None, signal)
+        self._exited(Ending(None, signal))
+
+    def _exited(self, ending: Ending) -> None:
+        """Note how the command ended; what it left behind may hold its output open only so long."""
+        self._ending = ending
         self._drain = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._hang_up)
 
     def pause_writing(self) -> None:
@@ -154,14 +157,16 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     async def end(self) -> str | None:
         """End the command's process group: TERM, then KILL. Returns what may be left, in words."""
+        left = f"process group {self._group}" if self._group else "its processes"
         try:
-            if self._group and (sure := await self._end_group(self._group)) is not None:
-                return None if sure else f"process group {self._group}"
-            return None if await self._end_leader() else "its processes"
+            sure = await self._end_group(self._group) if self._group else None
+            if sure is None:
+                left, sure = "its processes", await self._end_leader()
         except (TimeoutError, OSError, asyncssh.Error):
-            return f"process group {self._group}" if self._group else "its processes"
+            sure = False
         finally:
             self._hang_up()
+        return None if sure else left
 
     async def _end_group(self, group: int) -> bool | None:
         """Signal the group from a session beside this one; None if the host grants none."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SECONDS_TO_NOTICE = 0.02
 """How long a server is given to notice that a session has ended, before it is asked for another."""
 
-
 SECONDS_TO_OBEY = 3.0
 """How long a host may take to run a short line of our own."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import time
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import IPython
@@ -19,6 +18,7 @@ from opskit.settings import Settings
 from opskit.views import notebook, terminal
 from opskit.views.moment import shown_chunks
 from opskit.work.draft import Draft
+from tests.elements import Elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,24 +54,6 @@ class Shown:
     def update(self, data: dict[str, str], **_: Any) -> None:
         """Take what is shown in its place."""
         self.updates.append(data)
-
-
-class Page(HTMLParser):
-    """Collects tags and text of HTML."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.text = ""
-        self.feed(markup)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag."""
-        self.tags.add(tag)
-
-    def handle_data(self, data: str) -> None:
-        """Take a text."""
-        self.text += data
 
 
 @pytest.fixture
@@ -117,7 +99,7 @@ def told(found: Progress, *lines: str) -> Progress:
 
 def on_a_page(found: Progress, seconds: float = 12.3) -> str:
     """The text of the notebook's view."""
-    return Page(notebook.drawn(found, seconds)).text
+    return Elements(notebook.drawn(found, seconds)).text
 
 
 def in_a_terminal(found: Progress, seconds: float = 12.3) -> str:
@@ -195,7 +177,7 @@ def test_hostile_text_is_shown_as_text(drawn: Callable[[Progress], str]) -> None
 
 def test_hostile_text_brings_no_element_into_a_page() -> None:
     """S1: nothing but what the view itself draws with."""
-    page = Page(notebook.drawn(told(progress(started=1, name=EVIL), EVIL), 1))
+    page = Elements(notebook.drawn(told(progress(started=1, name=EVIL), EVIL), 1))
     assert page.tags == {"div", "span"}
 
 
@@ -235,7 +217,7 @@ def test_a_longer_run_is_one_display_updated_in_place(clock: Clock, shown: Shown
     assert len(shown.first) == 1
     assert len(shown.updates) in (4, 5)
     view.close(progress(started=4, ended=("ok",) * 4))
-    assert "✔ 4 ok" in Page(shown.updates[-1]["text/html"]).text
+    assert "✔ 4 ok" in Elements(shown.updates[-1]["text/html"]).text
     assert [data["text/plain"] for data in shown.first] == [""]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from html.parser import HTMLParser
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +17,7 @@ from opskit.errors import ConditionError, PlanError, TemplateError
 from opskit.fleet.names import Names
 from opskit.settings import Settings
 from opskit.work.draft import Draft
+from tests.elements import Elements
 
 SIZES = st.one_of(
     st.integers(1, 60),
@@ -44,24 +44,6 @@ def plan(inventory: Inventory, *branches: tuple[str, str], otherwise: str | None
 def sizes(made: Plan) -> list[int]:
     """How many hosts each chunk has."""
     return [len({step.host.name for step in chunk}) for chunk in made.chunks]
-
-
-class Elements(HTMLParser):
-    """Collects the tags and the text of HTML."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.text = ""
-        self.feed(markup)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take a tag."""
-        self.tags.add(tag)
-
-    def handle_data(self, data: str) -> None:
-        """Take a text."""
-        self.text += data
 
 
 @given(count=st.integers(1, 60), chunk=st.one_of(SIZES, st.lists(SIZES, min_size=1, max_size=4)))
