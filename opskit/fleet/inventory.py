@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.errors import InventoryError, PlanError, did_you_mean
-from opskit.fleet.host import Host
+from opskit.fleet.host import Host, Vars
 from opskit.fleet.html import as_html
 from opskit.fleet.records import host_from_record
 from opskit.fleet.selection import LEFT_OUT, choose
-from opskit.frames.hosts import host_records, hosts_frame
+from opskit.frames.hosts import host_records, host_vars, hosts_frame, is_frame
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
@@ -164,6 +165,30 @@ class Inventory:
             raise PlanError(f"select: no option is called {name!r}{did_you_mean(name, _CRITERIA)}")
         return choose(
             self, roles=roles, hosts=hosts, only=only, except_=except_, limit=limit, once=once, at_least_one=True
+        )
+
+    def with_vars(self, given: pd.DataFrame | Mapping[str, Mapping[str, Any]]) -> Inventory:
+        """Give vars to the hosts; a host of which nothing is given stays as it is.
+
+        Args:
+            given: A DataFrame, such as Results' `.df`: its column `host` or `name`, or an index so named, says whose
+                the other columns are, which become vars of these names; missing cells are left out, and so are rows
+                of hosts that are not in the inventory. Or a mapping of hosts' names to mappings of vars. A var that
+                a host has already is replaced.
+
+        Raises:
+            InventoryError: The DataFrame names no hosts, or one of them twice; in a mapping, a host is unknown, or its
+                vars are no mapping with text as keys.
+        """
+        if is_frame(given):
+            found: Mapping[str, Mapping[str, Any]] = host_vars(given)
+        elif isinstance(given, Mapping):
+            found = {self[name].name: Host(name, vars=own).vars for name, own in given.items()}
+        else:
+            kind = type(given).__name__
+            raise InventoryError(f"with_vars takes a DataFrame, or a mapping of hosts' names to mappings, not {kind}")
+        return Inventory(
+            replace(host, vars=Vars({**host.vars, **found[host.name]})) if host.name in found else host for host in self
         )
 
     def __str__(self) -> str:

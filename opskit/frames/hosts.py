@@ -69,19 +69,31 @@ def host_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     _refuse_twins(frame.columns)
     label, names = _names(frame, "name", "host")
     if missing := [row for row, absent in enumerate(names.isna()) if absent]:
-        rows = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
         raise InventoryError(
             f"{len(missing)} of {len(frame)} rows of the DataFrame have no {label!r} (its columns: {_columns(frame)}); "
-            f"rows, counted from 0 as .iloc does: {rows}"
+            f"rows, counted from 0 as .iloc does: {_listed(missing)}"
         )
-    records: list[dict[str, Any]] = [{"name": name} for name in names]
-    for column in frame.columns:
-        if column != label:
-            cells = frame[column]
-            for record, cell, missing_cell in zip(records, cells.tolist(), cells.isna(), strict=True):
-                if not missing_cell:
-                    record[str(column)] = _plain(cell)
-    return records
+    return [{"name": name, **cells} for name, cells in zip(names, _cells(frame, label), strict=True)]
+
+
+def host_vars(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Of each host in the column `host` or `name`, else in an index so named, its other cells that are not missing.
+
+    Rows without a host are left out: a task's row has none. Values are Python's own.
+
+    Raises:
+        InventoryError: There is no such column or index, a column or a host is there twice, or a name is no text.
+    """
+    _refuse_twins(frame.columns)
+    label, names = _names(frame, "host", "name")
+    hosts = Counter(names_in(frame))
+    if twice := [repr(name) for name, count in hosts.items() if count > 1]:
+        flat = "" if label in frame.columns else ".reset_index()"
+        raise InventoryError(
+            f"the DataFrame has more than one row of {_listed(twice)}: "
+            f"keep one of each, as df{flat}.drop_duplicates({label!r}, keep='last') does"
+        )
+    return dict(zip(hosts, _cells(frame[names.notna().to_numpy()], label), strict=True))
 
 
 def hosts_frame(hosts: Sequence[Host]) -> pd.DataFrame:
@@ -119,14 +131,29 @@ def _names(frame: pd.DataFrame, *labels: str) -> tuple[str, pd.Series[Any]]:
     )
 
 
+def _cells(frame: pd.DataFrame, label: str) -> list[dict[str, Any]]:
+    """Of each row the cells that are not missing, but for the column of names."""
+    found: list[dict[str, Any]] = [{} for _ in range(len(frame))]
+    for column in frame.columns:
+        if column != label:
+            cells = frame[column]
+            for record, cell, missing in zip(found, cells.tolist(), cells.isna(), strict=True):
+                if not missing:
+                    record[str(column)] = _plain(cell)
+    return found
+
+
 def _refuse_twins(columns: pd.Index[Any]) -> None:
     if twins := [repr(column) for column, count in Counter(map(str, columns)).items() if count > 1]:
         raise InventoryError(f"the DataFrame has more than one column {', '.join(twins)}")
 
 
 def _columns(frame: pd.DataFrame) -> str:
-    shown = [repr(str(column)) for column in frame.columns[:_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(frame.columns) > _SHOWN)) or "none"
+    return _listed([repr(str(column)) for column in frame.columns]) or "none"
+
+
+def _listed(words: Sequence[object]) -> str:
+    return ", ".join([*map(str, words[:_SHOWN]), *["..."] * (len(words) > _SHOWN)])
 
 
 def _plain(cell: Any) -> Any:

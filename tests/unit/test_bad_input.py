@@ -11,11 +11,13 @@ from traitlets.config import Config
 
 import opskit
 from opskit import session
+from opskit.fleet.readers import executable
 from opskit.notebook import load_ipython_extension
 from opskit.testing import ScriptedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Cell = Callable[[str], tuple[BaseException, str]]
 
@@ -201,6 +203,65 @@ def test_b11_a_branch_without_a_command(cell: Cell) -> None:
     error, text = cell("%%parallel\nwhen in_('app'):\n  timeout: 5\nelse: a")
     assert type(error) is opskit.PlanError
     assert "line 2 of the cell: the branch has no command" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.ini", "[a]\nh\n[a:children]\nb\n[b:children]\na\n"),
+        ("a.yaml", "a:\n  hosts: {h: }\n  children:\n    b:\n      children:\n        a:\n"),
+        ("a.json", '{"a": {"hosts": ["h"], "children": ["b"]}, "b":\n\n\n\n\n{"children": ["a"]}}'),
+    ],
+)
+def test_b16_a_cycle_of_groups(tmp_path: Path, name: str, text: str) -> None:
+    """B16: the cycle, and the line where it closes; whatever the format, and nothing is in use then."""
+    (tmp_path / name).write_text(text)
+    message = raised(opskit.InventoryError, lambda: opskit.use(tmp_path / name))
+    assert f"{name}:6: " in message
+    assert message.endswith("a > b > a")
+
+
+@pytest.mark.parametrize("vars_of", ["hosts: {h: {vars: {x: %s}}}", "all: {hosts: {h: {x: %s}}}"])
+def test_b17_bad_yaml(tmp_path: Path, cell: Cell, vars_of: str) -> None:
+    """B17: a tag that makes objects, and aliases without bound: the line, and what is not allowed or the limit."""
+    file = tmp_path / "hosts.yaml"
+    file.write_text("\n" + vars_of % "!!python/object/apply:os.abort []")
+    message = raised(opskit.InventoryError, lambda: opskit.load_inventory(file))
+    assert "hosts.yaml:2: the tag !!python/object/apply:os.abort is not allowed" in message
+    bomb = "x"
+    for level in range(8):
+        bomb = f"[&l{level} {bomb}, {', '.join([f'*l{level}'] * 9)}]"
+    file.write_text(vars_of % bomb)
+    error, text = cell(f"%opskit use {file}")
+    assert type(error) is opskit.InventoryError
+    assert "hosts.yaml:1: not allowed" in text
+    assert "more than 2,000,000 values" in text
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo no access >&2; exit 1", "exit code 1; last line of stderr: no access"),
+        ("echo oops; echo odd >&2", "not JSON: Expecting value (column 1); exit code 0; last line of stderr: odd"),
+        (
+            "echo waiting >&2; exec sleep 1000",
+            "took longer than 1 seconds and was ended; last line of stderr: waiting",
+        ),
+    ],
+)
+def test_b21_an_executable_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell, script: str, says: str
+) -> None:
+    """B21: command, exit code and last line of stderr, or the timeout; hung ones are ended."""
+    if "sleep" in script:
+        monkeypatch.setattr(executable, "TIMEOUT", 1)
+    file = tmp_path / "fleet.py"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    error, text = cell(f"%opskit use {file}")
+    assert type(error) is opskit.InventoryError
+    assert f"`{file} --list`" in text
+    assert says in text
 
 
 def test_b23_an_unknown_option(cell: Cell) -> None:

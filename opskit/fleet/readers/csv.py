@@ -12,10 +12,11 @@ from opskit.fleet.records import host_from_record
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from opskit.fleet.host import Host
     from opskit.fleet.inventory import Inventory
+    from opskit.fleet.readers.places import Here
 
 
 def read(text: str, path: pathlib.Path) -> Inventory:
@@ -33,7 +34,7 @@ def read(text: str, path: pathlib.Path) -> Inventory:
         raise InventoryError(f"{path}:{rows.line_num}: not CSV: {error}") from error
 
 
-def _hosts(rows: Iterator[tuple[int, list[str]]], path: pathlib.Path) -> Iterator[tuple[Host, Callable[[], str]]]:
+def _hosts(rows: Iterator[tuple[int, list[str]]], path: pathlib.Path) -> Iterator[tuple[Host, Here]]:
     filled = ((line, row) for line, row in rows if any(row))
     start, columns = next(filled, (1, ["name"]))
     if "name" not in columns and "host" not in columns:

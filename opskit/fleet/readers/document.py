@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from opskit.errors import InventoryError, did_you_mean
+from opskit.errors import InventoryError
 from opskit.fleet.host import Host
 from opskit.fleet.ranges import expand
-from opskit.fleet.readers.places import at, inventory_of
+from opskit.fleet.readers.ansible_document import ansible_inventory, is_ansible
+from opskit.fleet.readers.places import at, check_keys, inventory_of, kind
 from opskit.fleet.records import words
 
 if TYPE_CHECKING:
     from opskit.fleet.inventory import Inventory
-
-Path = tuple[str | int, ...]
-"""The keys and list indexes that lead to a value."""
-
-Place = Callable[[Path], str]
-"""Says where in its file a value stands: `hosts.yaml:12`."""
+    from opskit.fleet.readers.places import Here, Path, Place
 
 _FIELDS: Final = ("address", "port", "user", "roles", "vars")
 
 
 def inventory_from(document: object, place: Place) -> Inventory:
-    """Make the inventory that a file's content describes.
+    """Make the inventory that a file's content describes, in this shape or in Ansible's.
 
     Raises:
         InventoryError: A key is unknown, a value can't be right, a host is there twice; says where.
     """
     if not isinstance(document, Mapping):
-        raise InventoryError(f"{place(())}: an inventory is a mapping with `hosts`, not {_kind(document)}")
-    _refuse_ansible(document, place)
-    _check_keys(document, ("hosts", "defaults"), (), place)
+        raise InventoryError(f"{place(())}: an inventory is a mapping with `hosts`, not {kind(document)}")
+    if is_ansible(document):
+        return ansible_inventory(document, place)
+    check_keys(document, ("hosts", "defaults"), (), place)
     defaults = _fields(document.get("defaults"), ("defaults",), place)
     _host("defaults", defaults, {}, ("defaults",), place)  # a mistake in them is told once, where it stands
     return inventory_of(_hosts(document.get("hosts") or {}, defaults, place))
 
 
-def _refuse_ansible(document: Mapping[Any, Any], place: Place) -> None:
-    for key, value in document.items():
-        groups = isinstance(value, Mapping) and ("hosts" in value or "children" in value)
-        if key == "all" or (groups and key not in ("hosts", "defaults")):
-            raise InventoryError(
-                f"{place((key,))}: this is an Ansible inventory, and Ansible's YAML and JSON are not read yet; "
-                "its INI format is (.ini)"
-            )
-
-
-def _hosts(entries: object, defaults: Mapping[str, Any], place: Place) -> Iterator[tuple[Host, Callable[[], str]]]:
+def _hosts(entries: object, defaults: Mapping[str, Any], place: Place) -> Iterator[tuple[Host, Here]]:
     for path, pattern, own in _entries(entries, place):
         here = partial(place, path)
         with at(here):
             if not isinstance(pattern, str):
-                raise InventoryError(f"a host's name must be text, not {_kind(pattern)}; put quotes around it")
+                raise InventoryError(f"a host's name must be text, not {kind(pattern)}; put quotes around it")
             names = expand(pattern)
         for name in names:
             yield _host(name, own, defaults, path, place), here
@@ -73,7 +60,7 @@ def _entries(entries: object, place: Place) -> Iterator[tuple[Path, object, dict
             fields = {key: value for key, value in entry.items() if key != "name"}
             yield path, entry["name"], _fields(fields, path, place)
     else:
-        raise InventoryError(f"{place(('hosts',))}: `hosts` is a mapping by name, or a list, not {_kind(entries)}")
+        raise InventoryError(f"{place(('hosts',))}: `hosts` is a mapping by name, or a list, not {kind(entries)}")
 
 
 def _fields(given: object, path: Path, place: Place) -> dict[str, Any]:
@@ -82,26 +69,19 @@ def _fields(given: object, path: Path, place: Place) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping):
         raise InventoryError(
-            f"{place(path)}: {'.'.join(map(str, path))} must be a mapping of {', '.join(_FIELDS)}, not {_kind(given)}"
+            f"{place(path)}: {'.'.join(map(str, path))} must be a mapping of {', '.join(_FIELDS)}, not {kind(given)}"
         )
-    _check_keys(given, _FIELDS, path, place)
+    check_keys(given, _FIELDS, path, place)
     fields = {key: value for key, value in given.items() if value is not None}
     if "roles" in fields:
         fields["roles"] = words(fields["roles"])
-    for field, kind, wanted in (
+    for field, allowed, wanted in (
         ("roles", (list, tuple), "a list of texts, or one text"),
         ("vars", Mapping, "a mapping"),
     ):
-        if field in fields and not isinstance(fields[field], kind):
-            raise InventoryError(f"{place((*path, field))}: {field} must be {wanted}, not {_kind(fields[field])}")
+        if field in fields and not isinstance(fields[field], allowed):
+            raise InventoryError(f"{place((*path, field))}: {field} must be {wanted}, not {kind(fields[field])}")
     return fields
-
-
-def _check_keys(given: Mapping[Any, Any], known: tuple[str, ...], path: Path, place: Place) -> None:
-    for key in given:
-        if key not in known:
-            inside = f" in {'.'.join(map(str, path))}" if path else ""
-            raise InventoryError(f"{place((*path, key))}: unknown key {key!r}{inside}{did_you_mean(key, known)}")
 
 
 def _host(name: str, own: Mapping[str, Any], defaults: Mapping[str, Any], path: Path, place: Place) -> Host:
@@ -122,7 +102,3 @@ def _culprit(fields: Mapping[str, Any]) -> Path:
         except InventoryError:
             return (field,)
     return ()
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} ({repr(value)[:80]})"

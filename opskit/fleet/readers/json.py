@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opskit.fleet.inventory import Inventory
-    from opskit.fleet.readers.document import Path
+    from opskit.fleet.readers.places import Path, Place
 
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
@@ -29,18 +29,29 @@ def read(text: str, path: pathlib.Path) -> Inventory:
     Raises:
         InventoryError: It is no JSON, has a key twice, or does not describe hosts; says in which line.
     """
+    return inventory_from(*parse(text, path))
+
+
+def parse(text: str, source: object) -> tuple[object, Place]:
+    """Read JSON from a source that errors name: what it describes, and where in it something stands.
+
+    Raises:
+        InventoryError: It is no JSON, or has a key twice; says in which line.
+    """
     import json
 
     try:
         document = json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
-        raise InventoryError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+        raise InventoryError(f"{source}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
     except _Twins:
         key, first, second = next(_twins(text, 0))
         raise InventoryError(
-            f"{path}:{_line(text, second)}: {key!r} is there twice, first in line {_line(text, first)}"
+            f"{source}:{_line(text, second)}: {key!r} is there twice, first in line {_line(text, first)}"
         ) from None
-    return inventory_from(document, partial(_place, path, text))
+    except ValueError as error:  # a number of thousands of digits
+        raise InventoryError(f"{source}: not JSON: {error}") from error
+    return document, partial(_place, source, text)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,14 +71,14 @@ def _twins(text: str, start: int) -> Iterator[tuple[str | int, int, int]]:
         yield from _twins(text, value)
 
 
-def _place(path: pathlib.Path, text: str, keys: Path) -> str:
+def _place(source: object, text: str, keys: Path) -> str:
     position = value = 0
     for key in keys:
         found = next(((here, inside) for name, here, inside in _members(text, value) if name == key), None)
         if found is None:
             break
         position, value = found
-    return f"{path}:{_line(text, position)}"
+    return f"{source}:{_line(text, position)}"
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str | int, int, int]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pathlib
 
     from opskit.fleet.inventory import Inventory
-    from opskit.fleet.readers.document import Path
+    from opskit.fleet.readers.places import Path
 
 
 def read(text: str, path: pathlib.Path) -> Inventory:
@@ -31,6 +31,8 @@ def read(text: str, path: pathlib.Path) -> Inventory:
         line = f":{found[1]}" if found else ""
         first = _earlier(text, int(found[1])) if found else ""
         raise InventoryError(f"{path}{line}: not TOML: {error}{first}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise InventoryError(f"{path}: not TOML: {error}") from error
     return inventory_from(document, partial(_place, path, text))
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import yaml
 
     from opskit.fleet.inventory import Inventory
-    from opskit.fleet.readers.document import Path
+    from opskit.fleet.readers.places import Path
 
 LIMIT: Final = 2_000_000
 """How many values a file may come to, each alias counted in full."""

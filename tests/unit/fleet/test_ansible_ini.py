@@ -85,6 +85,13 @@ def test_the_longest_way_counts(tmp_path: Path) -> None:
     assert load(tmp_path, text)["h"].vars.x == "b"
 
 
+def test_priorities_decide_between_groups_equally_far(tmp_path: Path) -> None:
+    """Among groups as far from `all` the last name wins, unless `ansible_group_priority` says another; it is no var."""
+    text = "[a]\nh\n[b]\nh\n[c:children]\na\n[a:vars]\nx=a\ny=a\n[b:vars]\nx=b\nz=b\n[c:vars]\ny=c\nz=c\n"
+    assert load(tmp_path, text)["h"].vars == {"x": "a", "y": "a", "z": "c"}
+    assert load(tmp_path, f"{text}[b:vars]\nansible_group_priority=2\n")["h"].vars == {"x": "a", "y": "a", "z": "b"}
+
+
 def test_vars_of_ungrouped(tmp_path: Path) -> None:
     """Vars of `ungrouped` are for hosts that are in no group, wherever else they are listed."""
     text = "h\ng\n[web]\ng\n[all]\no\n[ungrouped:vars]\nx=1\n"
@@ -99,6 +106,7 @@ def test_connection_vars(tmp_path: Path) -> None:
         c ansible_connection=local
         d:2222
         e[1:2]:2223 ansible_connection=ssh
+        f:2222 ansible_port=2224
         fe80::1
         """
     assert load(tmp_path, text) == Inventory(
@@ -109,6 +117,7 @@ def test_connection_vars(tmp_path: Path) -> None:
             Host("d", port=2222),
             Host("e1", port=2223, vars={"ansible_connection": "ssh"}),
             Host("e2", port=2223, vars={"ansible_connection": "ssh"}),
+            Host("f", port=2224),
             Host("fe80::1"),
         ]
     )
@@ -182,6 +191,7 @@ def test_cycles_of_groups(tmp_path: Path, text: str, message: str) -> None:
     [
         ("[web]\nh\n[site:children]\nwbe\n", "ini:4: no group is called 'wbe'; did you mean 'web'"),
         ("[web]\nh\n[wbe:vars]\nx=1\n", "ini:3: no group is called 'wbe'; did you mean 'web'"),
+        ("h\n[all:vars]\nansible_group_priority=x\n", "ini:3: ansible_group_priority must be .*, not 'x'"),
         ("h\n[web:var]\nx=1\n", r"ini:2: a section is \[web\].*not \[web:var\]"),
         ("g\nh x\n", "ini:2: expected key=value, not 'x'"),
         ("h\n[all:vars]\nx y\n", "ini:3: expected key=value, not 'x y'"),

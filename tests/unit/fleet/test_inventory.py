@@ -196,3 +196,65 @@ def test_nothing_heavy_is_imported() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stdout == "set()\n"
+
+
+def test_with_vars_of_a_frame(fleet: Inventory) -> None:
+    """Columns become vars by host; what is missing, or of no host here, is left out; all else stays as it is."""
+    frame = pd.DataFrame(
+        {
+            "host": ["web2", "other", None, "web1", "db1"],
+            "os": ["debian", "hpux", "x", "alpine", None],
+            "weight": pd.array([None, 1, 1, 4, None], dtype="Int64"),
+            "name": ["n", None, None, None, None],
+        }
+    )
+    more = fleet.with_vars(frame)
+    web1, web2, db1 = more
+    assert web1 == Host("web1", "10.0.0.1", 22, "ops", "web", {"dc": "ams", "weight": 4, "os": "alpine"})
+    assert type(web1.vars.weight) is int
+    assert web2.vars == {"dc": "fra", "spare": True, "os": "debian", "name": "n"}
+    assert db1 == fleet["db1"]
+    assert "os" not in fleet["web1"].vars
+    assert pickle.loads(pickle.dumps(more)) == more
+
+
+def test_with_vars_takes_names_from_an_index_or_name(fleet: Inventory) -> None:
+    """As in `select`, a column `name` or an index named `host` says whose a row is; an inventory's own frame fits."""
+    by_index = pd.DataFrame({"os": ["debian"]}, index=pd.Index(["db1"], name="host"))
+    by_name = pd.DataFrame({"name": ["db1"], "os": ["debian"]})
+    assert fleet.with_vars(by_index) == fleet.with_vars(by_name) == fleet.with_vars({"db1": {"os": "debian"}})
+    assert fleet.with_vars(fleet.df)["web1"].vars.roles == "web"
+
+
+def test_with_vars_of_a_mapping(fleet: Inventory) -> None:
+    """A mapping of names to vars replaces those that are there, and adds the others."""
+    more = fleet.with_vars({"web1": {"dc": "lon", "disk": {"free": 3}}})
+    assert more["web1"].vars == {"dc": "lon", "weight": 3, "disk": {"free": 3}}
+    assert more["web1"].vars.disk.free == 3
+    assert list(more)[1:] == list(fleet)[1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            pd.DataFrame({"host": ["a", "b", "a", None, None]}),
+            r"more than one row of 'a': keep one of each, as df\.drop_duplicates\('host'",
+        ),
+        (
+            pd.DataFrame({"x": [1, 2]}, index=pd.Index(["a", "a"], name="host")),
+            r"more than one row of 'a': .*df\.reset_index\(\)\.drop_duplicates\('host'",
+        ),
+        (pd.DataFrame({"server": ["a"]}), "no column or index 'host' or 'name'; its columns: 'server'"),
+        (pd.DataFrame([["a", 1, 2]], columns=["host", "x", "x"]), "more than one column 'x'"),
+        (pd.DataFrame({"host": [1]}), "must hold host names as text"),
+        ({"wbe1": {}}, "no host 'wbe1'; did you mean 'web1'"),
+        ({"web1": 5}, "host 'web1': vars must be a mapping, not int"),
+        ({"web1": {5: 1}}, "host 'web1': vars: a key must be text"),
+        (["web1"], "with_vars takes a DataFrame, or a mapping .*, not list"),
+    ],
+)
+def test_bad_vars_are_refused(fleet: Inventory, given: Any, message: str) -> None:
+    """A host that is there twice, or unknown in a mapping, and what holds no vars, are told with what to do."""
+    with pytest.raises(InventoryError, match=message):
+        fleet.with_vars(given)

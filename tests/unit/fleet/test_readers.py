@@ -157,15 +157,20 @@ def test_unknown_suffixes(tmp_path: Path) -> None:
     """A suffix that no reader takes is refused, with those that are known."""
     with pytest.raises(InventoryError, match=r"suffix '.yamml'; did you mean '.yaml'"):
         load(tmp_path, "hosts.yamml", "")
-    with pytest.raises(InventoryError, match=r"known suffixes: .csv, .ini, .json, .toml, .yaml, .yml"):
+    suffixes = r"known suffixes: .csv, .ini, .json, .ssh_config, .toml, .yaml, .yml .*must be executable"
+    with pytest.raises(InventoryError, match=suffixes):
         load(tmp_path, "hosts", "")
+    with pytest.raises(InventoryError, match=r"hosts\.yamml: No such file.*working folder"):
+        load_inventory(tmp_path / "folder" / "hosts.yamml")
+    with pytest.raises(InventoryError, match="Is a directory"):
+        load_inventory(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         (f"a.{suffix}", content)
-        for suffix in ("yaml", "toml", "json", "csv", "ini")
+        for suffix in ("yaml", "toml", "json", "csv", "ini", "ssh_config")
         for content in (b"", b"\xef\xbb\xbf \n")
     ]
     + [("a.yaml", b"# nobody\n"), ("a.yaml", b"hosts: {}"), ("a.yaml", b"hosts:"), ("a.yaml", b"defaults: {user: x}")]
@@ -183,7 +188,7 @@ def test_no_hosts(tmp_path: Path, name: str, content: bytes) -> None:
         load(tmp_path, name, content)
 
 
-@pytest.mark.parametrize("suffix", ["yaml", "toml", "json", "csv", "ini"])
+@pytest.mark.parametrize("suffix", ["yaml", "toml", "json", "csv", "ini", "ssh_config"])
 def test_wrong_encodings(tmp_path: Path, suffix: str) -> None:
     """B22: a file that is not UTF-8 is refused with line, byte and position."""
     with pytest.raises(InventoryError, match=rf"a.{suffix}:2: not UTF-8: byte 0xfc at position 6"):
@@ -263,6 +268,8 @@ MISTAKES = [
     ("a.json", "[" * 100_000, "a.json: not an inventory: values are nested too deeply"),
     ("a.json", '{"hosts": {"a": {"vars": {"x": ' + "[" * 800 + "]" * 800 + "}}}}", "a.json: .* nested too deeply"),
     ("a.toml", "[hosts.a]\nport =\n", "a.toml:2: not TOML"),
+    ("a.json", "9" * 5000, "a.json: not JSON: Exceeds the limit"),
+    ("a.toml", "x = " + "9" * 5000, "a.toml: not TOML: Exceeds the limit"),
 ]
 
 
@@ -305,21 +312,6 @@ def test_yaml_aliases_and_merges_are_fine(tmp_path: Path) -> None:
     text = "hosts:\n  a: &a {port: 22, user: ops}\n  b: *a\n  c:\n    <<: *a\n    port: 23\n"
     a, b, c = load(tmp_path, "a.yaml", text)
     assert (a.port, b.port, c.port, c.user) == (22, 22, 23, "ops")
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.yaml", "all:\n  hosts:\n    web1:\n"),
-        ("a.yaml", "web:\n  hosts:\n    web1:\n"),
-        ("a.yaml", "web:\n  children:\n    app:\n"),
-        ("a.json", '{"web": {"hosts": ["web1"]}}'),
-    ],
-)
-def test_ansible_documents_are_not_read_yet(tmp_path: Path, name: str, content: str) -> None:
-    """A file with `all`, or with groups that hold hosts or children, is Ansible's: said, not half read."""
-    with pytest.raises(InventoryError, match=f"{name}:1: this is an Ansible inventory.*its INI format is"):
-        load(tmp_path, name, content)
 
 
 def test_a_host_may_be_called_hosts(tmp_path: Path) -> None:
