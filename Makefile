@@ -35,7 +35,7 @@ test-browser: $(INSTALLED)
 lint: $(INSTALLED)
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy --strict opskit tests tools
+	$(RUN) mypy --strict opskit tests tools benchmarks
 	.venv/bin/lint-imports
 
 clean:

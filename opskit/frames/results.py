@@ -44,31 +44,61 @@ GATHERED_COLUMNS: Final[Mapping[str, str]] = {
 """The columns of `Results.gather()`, in order, and their dtypes."""
 
 
-def results_frame(rows: Sequence[HostResult], statuses: Sequence[str]) -> pd.DataFrame:
+DIFFERENCE_COLUMNS: Final[Mapping[str, str]] = {
+    "branch": "category",
+    "hosts": "string",
+    "count": "Int64",
+    "status": "category",
+    "exit_code": "Int64",
+    "signal": "string",
+    "diff": "string",
+}
+"""The columns of `Results.diff()`, in order, and their dtypes; `branch` only where there is one."""
+
+CHANGE_COLUMNS: Final[Mapping[str, str]] = {
+    "host": "string",
+    "branch": "category",
+    "change": "category",
+    "before": "string",
+    "after": "string",
+    "diff": "string",
+}
+"""The columns of `Results.compare()`, in order, and their dtypes."""
+
+
+def results_frame(
+    rows: Sequence[HostResult], statuses: Sequence[str], dtypes: Mapping[str, str] = COLUMNS
+) -> pd.DataFrame:
     """One row for each row, in order; `statuses` are the categories of the column `status`.
 
     A row without a host (a task's) has a missing one.
     """
-    values = {name: list(map(attrgetter(name), rows)) for name in COLUMNS}
+    values = {name: list(map(attrgetter(name), rows)) for name in dtypes}
     values["host"] = [name or None for name in values["host"]]
-    return _frame(values, COLUMNS, statuses)
+    return _frame(values, dtypes, {"status": statuses})
 
 
-def gathered_frame(records: Sequence[tuple[Any, ...]], statuses: Sequence[str]) -> pd.DataFrame:
-    """One row for each record, whose values are those of `GATHERED_COLUMNS`, in order."""
-    columns = zip(*records, strict=True) if records else ((),) * len(GATHERED_COLUMNS)
-    return _frame(dict(zip(GATHERED_COLUMNS, map(list, columns), strict=True)), GATHERED_COLUMNS, statuses)
+def records_frame(
+    records: Sequence[tuple[Any, ...]], dtypes: Mapping[str, str], categories: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """One row for each record, whose values are those of the columns `dtypes`, in order."""
+    columns = zip(*records, strict=True) if records else ((),) * len(dtypes)
+    return _frame(dict(zip(dtypes, map(list, columns), strict=True)), dtypes, categories)
 
 
-def _frame(values: Mapping[str, list[Any]], dtypes: Mapping[str, str], statuses: Sequence[str]) -> pd.DataFrame:
+def column(values: list[Any], dtype: str, categories: Sequence[str] | None = None) -> Any:
+    """Make one column; the categories of a category are those given, or its words as they are met."""
     import pandas as pd
 
-    def column(name: str, dtype: Any) -> Any:
-        if dtype == "category":
-            known: Any = (
-                statuses if name == "status" else [word for word in dict.fromkeys(values[name]) if word is not None]
-            )
-            return pd.Categorical(values[name], categories=pd.Index(known, dtype="str"))
-        return pd.array(values[name], dtype=dtype)
+    if dtype == "category":
+        known: Any = categories or [word for word in dict.fromkeys(values) if word is not None]
+        return pd.Categorical(values, categories=pd.Index(known, dtype="str"))
+    return pd.array(values, dtype=dtype)  # type: ignore[call-overload]  # any of the dtypes above
 
-    return pd.DataFrame({name: column(name, dtype) for name, dtype in dtypes.items()})
+
+def _frame(
+    values: Mapping[str, list[Any]], dtypes: Mapping[str, str], categories: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: column(values[name], dtype, categories.get(name)) for name, dtype in dtypes.items()})

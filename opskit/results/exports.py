@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opskit.errors import OpskitError
 from opskit.frames.results import COLUMNS
-from opskit.rendering.escape import markdown, spreadsheet
+from opskit.rendering.escape import markdown, one_line, spreadsheet
 from opskit.rendering.excerpt import excerpt
 from opskit.rendering.palette import LOOKS
 from opskit.results.gather import Group, grouped, look
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINES: Final = 40
 _CHARACTERS: Final = 4_000
+_WHY: Final = 200
 _CELL_LIMIT: Final = 32_767
 """What a cell of Excel can hold, in UTF-16 code units."""
 _CUT: Final = "… cut: Excel holds no more"
@@ -65,7 +66,15 @@ def to_parquet(results: Results, path: str | PathLike[str]) -> None:
     """The DataFrame as it is, dtypes kept."""
     if find_spec("pyarrow") is None:
         raise _missing("to_parquet", "pyarrow")
-    results.df.to_parquet(Path(path), engine="pyarrow", index=False)
+    from pyarrow import ArrowException  # type: ignore[import-untyped]  # it has no types
+
+    try:
+        results.df.to_parquet(Path(path), engine="pyarrow", index=False)
+    except (ArrowException, OverflowError) as error:
+        raise OpskitError(
+            f"Results.to_parquet: a parsed column has values that Parquet can't hold ({one_line(str(error), _WHY)});"
+            " convert or drop that column of .df, then write it with DataFrame.to_parquet"
+        ) from error
 
 
 def _missing(method: str, library: str) -> OpskitError:

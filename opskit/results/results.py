@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, overload
 
-from opskit.frames.results import gathered_frame, results_frame
+from opskit.errors import PlanError
+from opskit.frames.parsed import joined_frame, parsed_frame
+from opskit.frames.results import CHANGE_COLUMNS, DIFFERENCE_COLUMNS, GATHERED_COLUMNS, records_frame, results_frame
 from opskit.results import exports
+from opskit.results.differences import CHANGES, between_hosts, between_runs
 from opskit.results.failure import failure
 from opskit.results.gather import grouped, names, outcome
 from opskit.results.html import as_html
+from opskit.results.parsing import Parser, check_parser, parsed
 from opskit.results.result import WORST_FIRST, HostResult, Status
 from opskit.results.text import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import re
+    from collections.abc import Callable, Iterable, Mapping
     from os import PathLike
 
     import pandas as pd
@@ -27,9 +32,13 @@ class Results(Sequence[HostResult]):
 
     Attributes:
         rows: The same, as a tuple.
+        parser: What `.df` parses stdout with; None if it does not.
+        again: Runs what made some of these rows again; None if they came from no run of this process.
     """
 
     rows: tuple[HostResult, ...] = ()
+    parser: Parser | None = field(default=None, compare=False, kw_only=True)
+    again: Callable[[Sequence[HostResult]], Results] | None = field(default=None, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,7 +48,7 @@ class Results(Sequence[HostResult]):
     @overload
     def __getitem__(self, index: slice) -> Results: ...
     def __getitem__(self, index: int | slice) -> HostResult | Results:
-        return Results(self.rows[index]) if isinstance(index, slice) else self.rows[index]
+        return self._narrowed(self.rows[index]) if isinstance(index, slice) else self.rows[index]
 
     def __repr__(self) -> str:
         """A folded table as text, failures first."""
@@ -50,8 +59,14 @@ class Results(Sequence[HostResult]):
 
     @property
     def df(self) -> pd.DataFrame:
-        """A new DataFrame, one row for each row, in order, with the contract's columns and dtypes."""
-        return results_frame(self.rows, WORST_FIRST)
+        """A new DataFrame, one row for each row, in order, with the contract's columns and dtypes.
+
+        With a parser the fields of its records follow, one row for each record, or for each row without one; see
+        `parse`. A field that is called as one of the contract's columns gets the suffix `_parsed`.
+        """
+        if self.parser is None:
+            return results_frame(self.rows, WORST_FIRST)
+        return joined_frame(parsed(self.rows, self.parser), WORST_FIRST, typed=self.parser.typed)
 
     def where(self, *statuses: Status) -> Results:
         """Keep the rows whose status is one of these words.
@@ -61,7 +76,7 @@ class Results(Sequence[HostResult]):
         """
         if unknown := set(statuses) - set(WORST_FIRST):
             raise ValueError(f"no status: {', '.join(sorted(map(repr, unknown)))}; known: {', '.join(WORST_FIRST)}")
-        return Results(tuple(row for row in self.rows if row.status in statuses))
+        return self._narrowed(tuple(row for row in self.rows if row.status in statuses))
 
     @property
     def ok(self) -> Results:
@@ -90,7 +105,7 @@ class Results(Sequence[HostResult]):
         for row in self.rows:
             if row.host:
                 found[row.host].append(row)
-        return {name: Results(tuple(rows)) for name, rows in found.items()}
+        return {name: self._narrowed(tuple(rows)) for name, rows in found.items()}
 
     def raise_for_failed(self) -> None:
         """Do nothing if no row is failed, timeout, unreachable or unknown.
@@ -101,6 +116,33 @@ class Results(Sequence[HostResult]):
         """
         if error := failure(self):
             raise error
+
+    def retry_failed(self) -> Results:
+        """Run again what failed, timed out, was cancelled, could not be reached or was not started.
+
+        What is unknown may have run: it is left alone, and `retry(status=["unknown"])` names it.
+
+        Returns the rows of the new run, of these hosts alone; `attempt` counts on. Raises as the run itself does.
+        """
+        return self.retry(status=["failed", "timeout", "cancelled", "unreachable", "not_started"])
+
+    def retry(self, *, status: Iterable[Status]) -> Results:
+        """Run again the rows whose status is one of these words; see `retry_failed`.
+
+        Raises:
+            PlanError: These rows came from no run of this process, or their run still goes on; a word is no status.
+        """
+        if self.again is None:
+            raise PlanError("these rows can't be run again: they came from no run of this process")
+        try:
+            wanted = self.where(*([status] if isinstance(status, str) else status))
+        except ValueError as error:
+            raise PlanError(f"retry: {error}") from None
+        return self.again(wanted.rows) if wanted else wanted
+
+    def __reduce__(self) -> tuple[type[Results], tuple[tuple[HostResult, ...]]]:
+        """Pickle the rows alone: a run and a parser stay in their process."""
+        return Results, (self.rows,)
 
     def gather(self) -> pd.DataFrame:
         """Fold rows of one outcome, the most serious first, then those of the most hosts.
@@ -114,7 +156,65 @@ class Results(Sequence[HostResult]):
             for group in groups
             for row in (group.first,)
         ]
-        return gathered_frame(records, WORST_FIRST)
+        return records_frame(records, GATHERED_COLUMNS, {"status": WORST_FIRST})
+
+    def parse(self, parser: str | re.Pattern[str] | Callable[[str], Any] | Parser) -> pd.DataFrame:
+        r"""Turn stdout into columns: one row for each record that it holds.
+
+        Returns the columns `host`, `branch` if there is one, then the records' fields as they are met, those of nested
+        objects as `outer.inner`, then `error` if there is one. A field called `host`, `branch` or `error` gets the
+        suffix `_parsed`. A row that is not ok, and one whose stdout can't be parsed, has one row, whose `error` says
+        why; one whose stdout tells of nothing (no match, an empty list) has none.
+
+        Args:
+            parser: `"json"`: a value, a list of objects, or one value a line; what is no object is the field `value`.
+                `"csv"`: a header, then lines, split at `,`, `;` or tab. A pattern with named groups,
+                `r"^(?P<user>\w+) (?P<seconds>\d+)$"`: each match, `^` and `$` at each line if it is text. Plain numbers
+                of these two become numbers, a column at a time. A function, called with stdout, returns a mapping, a
+                value, several, a DataFrame or None. Any other name is a parser of jc: `"df"`, `"ps"`, `"ls"`.
+
+        Raises:
+            PlanError: `parser` is none of those.
+            OpskitError: jc is not installed.
+        """
+        try:
+            checked = check_parser(parser)
+        except ValueError as error:
+            raise PlanError(f"parse: parser={parser!r} {error}") from None
+        return parsed_frame(parsed(self.rows, checked), typed=checked.typed)
+
+    def diff(self, reference: str | None = None) -> pd.DataFrame:
+        """Compare the hosts: one row for each way in which some of them differ from `reference`, branch by branch.
+
+        Returns the columns `branch` if there is one, `hosts` (folded), `count`, then how they ended: `status`,
+        `exit_code`, `signal`, and `diff`, a unified diff of stdout. What most hosts share comes first; those that are
+        like the reference come last, and their `diff` is empty, as it is where only the ends differ. In a branch that
+        the reference has no row of there is nothing to compare, and `diff` is missing. Tasks are left out. Of outputs
+        of more than 5,000 lines the first differing lines are shown.
+
+        Args:
+            reference: A host's name; it is not in the frame. None: in each branch the outcome of most hosts, of those
+                that are ok if any are; every host is in the frame.
+
+        Raises:
+            InventoryError: There is no such host in these results.
+        """
+        records = between_hosts(self.rows, reference)
+        frame = records_frame(records, DIFFERENCE_COLUMNS, {"status": WORST_FIRST})
+        return frame if frame["branch"].notna().any() else frame.drop(columns="branch")
+
+    def compare(self, earlier: Results | Iterable[HostResult]) -> pd.DataFrame:
+        """Compare with an earlier run: one row for each host and branch whose outcome has changed; none if none has.
+
+        Returns the columns `host`, `branch`, `change` (`appeared`, `gone`, `status`, `exit_code` or `output`: the first
+        that applies), `before` and `after` (a status; of a changed exit code `exit 3` or `signal KILL`) and `diff`, a
+        unified diff of stdout, empty if that is the same. stderr and times are not compared. Several rows of one host
+        and branch are compared in their order.
+
+        Raises:
+            PlanError: `earlier` is neither Results nor a list of rows.
+        """
+        return records_frame(between_runs(self.rows, earlier), CHANGE_COLUMNS, {"change": CHANGES})
 
     def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
         """Return the folded table as Markdown, for a ticket; also write it to `path`.
@@ -135,6 +235,9 @@ class Results(Sequence[HostResult]):
         """Write `.df` to a Parquet file.
 
         Raises:
-            OpskitError: pyarrow is not installed.
+            OpskitError: pyarrow is not installed, or a parsed column's values are too unlike each other.
         """
         exports.to_parquet(self, path)
+
+    def _narrowed(self, rows: tuple[HostResult, ...]) -> Results:
+        return replace(self, rows=rows)
