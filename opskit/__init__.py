@@ -34,13 +34,19 @@ if TYPE_CHECKING:
     from opskit.fleet import Host as Host
     from opskit.fleet import Inventory as Inventory
     from opskit.fleet import load_inventory as load_inventory
+    from opskit.handle import Handle as Handle
     from opskit.notebook import load_ipython_extension as load_ipython_extension
     from opskit.notebook import unload_ipython_extension as unload_ipython_extension
+    from opskit.observers import observe as observe
     from opskit.results import HostResult as HostResult
     from opskit.results import Results as Results
+    from opskit.secrets import Secret as Secret
+    from opskit.secrets import secret as secret
     from opskit.session import Parallel as Parallel
     from opskit.session import arun as arun
+    from opskit.session import load_plan as load_plan
     from opskit.session import parallel as parallel
+    from opskit.session import plan as plan
     from opskit.session import run as run
     from opskit.session import use as use
     from opskit.work.plan import Plan as Plan
@@ -55,9 +61,12 @@ _ROOMS = {
         "TemplateError TimeoutExceeded UnreachableError"
     ),
     "opskit.fleet": "Host Inventory load_inventory",
+    "opskit.handle": "Handle",
     "opskit.notebook": "load_ipython_extension unload_ipython_extension",
+    "opskit.observers": "observe",
     "opskit.results": "HostResult Results",
-    "opskit.session": "Parallel arun parallel run use",
+    "opskit.secrets": "Secret secret",
+    "opskit.session": "Parallel arun load_plan parallel plan run use",
     "opskit.work.plan": "Plan Step",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

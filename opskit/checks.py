@@ -6,14 +6,19 @@ raises ValueError with what is allowed. Who calls says where the value came from
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
+from operator import itemgetter
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from opskit.errors import SettingsError
+from opskit.secrets import Secret, secret
 
 Check = Callable[[Any], Any]
 
@@ -99,6 +104,17 @@ def text(value: object) -> str:
     return value
 
 
+def user(value: object) -> str:
+    """A user's name, which no program takes for an option and no shell for anything else."""
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[^\s\-(){}<>|;&$`'\"][^\s(){}<>|;&$`'\"]*", value)
+        and value.isprintable()
+    ):
+        return value
+    raise ValueError("must be a user's name, without blanks, quotes and what a shell reads")
+
+
 def shell(value: object) -> str | bool:
     """A shell's path; False sends a command as it is; True is /bin/sh."""
     if value is False or value in ("false", "False"):
@@ -111,27 +127,28 @@ def shell(value: object) -> str | bool:
         raise ValueError("must be a shell's path, or False to send commands as they are") from None
 
 
-def environment(value: object) -> tuple[tuple[str, str], ...]:
+def environment(value: object) -> tuple[tuple[str, str | Secret], ...]:
     """Names and values, from a mapping, or from text such as `A=b C="x y"`; sorted by name."""
     if value is None:
         return ()
     if isinstance(value, str):
-        value = _assignments(value)
+        value = assignments(value)
     if not isinstance(value, Mapping):
         raise ValueError("must be a mapping of names to values")  # noqa: TRY004 - callers map ValueError alone
     pairs = []
     for key, item in value.items():
         if not isinstance(key, str) or not re.fullmatch(r"[^\s=\0]+", key):
             raise ValueError(f"has the name {key!r}: no blank, '=' or NUL may stand in it")
-        if isinstance(item, bool) or not isinstance(item, (str, Real)):
-            raise ValueError(f"has {key}={item!r}: a value must be text or a number")  # noqa: TRY004 - as above
+        if isinstance(item, bool) or not isinstance(item, (str, Real, Secret)):
+            raise ValueError(f"has {key}={item!r}: a value must be text, a number or a secret")  # noqa: TRY004 - as above
         if "\0" in str(item):
             raise ValueError(f"has a NUL in the value of {key}")
-        pairs.append((key, str(item)))
-    return tuple(sorted(pairs))
+        pairs.append((key, item if isinstance(item, Secret) else str(item)))
+    return tuple(sorted(pairs, key=itemgetter(0)))
 
 
-def _assignments(value: str) -> dict[str, str]:
+def assignments(value: str) -> dict[str, str]:
+    """Names and values from text such as `A=b C="x y"`."""
     try:
         words = shlex.split(value)
     except ValueError as error:
@@ -166,4 +183,41 @@ def function(value: object) -> Callable[..., object]:
     """Something that can be called."""
     if not callable(value):
         raise ValueError(f"must be a function, not {type(value).__name__}")  # noqa: TRY004 - callers map ValueError alone
+    if inspect.iscoroutinefunction(value):
+        raise ValueError("must be a plain function: nobody would await an async one")
     return value
+
+
+def words(value: object) -> tuple[str, ...]:
+    """Several words; as text, with blanks or commas between."""
+    found = re.split(r"[\s,]+", value.strip(" ,")) if isinstance(value, str) else value
+    if not isinstance(found, Iterable):
+        raise ValueError("must be a word or a list of words")  # noqa: TRY004 - callers map ValueError alone
+    return tuple(text(word) for word in found if word)
+
+
+KINDS_OF_SECRETS: Final = ("login", "sudo", "passphrase")
+
+
+def secrets(value: object) -> tuple[tuple[str, Secret], ...]:
+    """Passwords by what they are for, as secrets; as text such as `sudo=NAME` the environment variables with them."""
+    if isinstance(value, str):
+        value = {kind: {"env": name} for kind, name in assignments(value).items()}
+    if not isinstance(value, Mapping) or not set(value) <= set(KINDS_OF_SECRETS):
+        raise ValueError(f"must be a mapping with the keys {', '.join(KINDS_OF_SECRETS)}")
+    return tuple((kind, a_secret(given)) for kind, given in value.items())
+
+
+def a_secret(value: object) -> Secret:
+    """A secret, the text of one, or where it is: `{"env": NAME}`, as a file can say it."""
+    try:
+        match value:
+            case Secret():
+                return value
+            case str():
+                return secret(value)
+            case {"env": str(name)}:
+                return secret(env=name)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    raise ValueError('must be secrets, their texts, or {"env": NAME}')

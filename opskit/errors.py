@@ -20,7 +20,7 @@
     ├── PromptRefused            a question had to be asked, and nobody could answer
     └── JournalError             the journal can't be written or read
 
-The lowest room of the house: it imports nothing of opskit.
+It imports nothing of opskit but what masks secrets.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import difflib
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
+
+from opskit.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,11 +42,19 @@ _NOT_THE_USERS: Final = {"opskit", "IPython", "ipykernel", *sys.stdlib_module_na
 
 
 class OpskitError(Exception):
-    """The base of everything that opskit raises on purpose."""
+    """The base of everything that opskit raises on purpose. What it says is without secrets."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(mask(given) if isinstance(given, str) else given for given in arguments))
+
+    def add_note(self, note: str) -> None:
+        """Add to what it says, without secrets as well."""
+        super().add_note(mask(note))
 
     def _render_traceback_(self) -> list[str]:
         """Show the message, its notes and the user's line in IPython; the traceback stays in the exception."""
-        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ()), *_users_line(self.__traceback__)]
+        notes = getattr(self, "__notes__", ())
+        return [f"{type(self).__name__}: {self}", *notes, *map(mask, _users_line(self.__traceback__))]
 
 
 class SettingsError(OpskitError):

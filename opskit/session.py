@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import threading
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from opskit import bridge, views
-from opskit.engine.run import Run
-from opskit.errors import Cancelled, InventoryError, PlanError, give_results, place_in
-from opskit.events import Event, Output
+from opskit.errors import InventoryError, PlanError, place_in
 from opskit.fleet import Inventory, load_inventory
 from opskit.fleet.names import Names
-from opskit.progress import Progress
+from opskit.handle import Handle
 from opskit.results import Results
 from opskit.scope import Change, Scoped
 from opskit.settings import current
@@ -21,19 +19,22 @@ from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from concurrent.futures import Future
     from os import PathLike
     from pathlib import Path
     from types import FrameType, TracebackType
 
-    from opskit.engine.ports import Transport
+    from opskit import bridge
+    from opskit.engine.ports import Ask, Transport
     from opskit.fleet import Host
+    from opskit.settings import Settings
+    from opskit.transport.passwords import Passwords
     from opskit.transport.ssh import Pool
-    from opskit.work.options import BranchOptions, RunOptions
+    from opskit.work.options import BranchOptions, Hosts, RunOptions
     from opskit.work.plan import Plan
 
 _inventory: Scoped[Inventory | None] = Scoped("opskit_inventory", None)
-_pools: dict[bridge.EngineLoop, Pool] = {}
+_kept: dict[bridge.EngineLoop, tuple[Pool, Passwords]] = {}
+_guard = threading.Lock()
 
 
 def use(inventory: Inventory | str | PathLike[str]) -> Change[Inventory | None]:
@@ -75,84 +76,161 @@ def _read_once(path: Path, changed: int) -> Inventory:  # noqa: ARG001 - the cac
 
 
 @overload
-def run(command: str, *, dry_run: Literal[True], **options: Unpack[RunOptions]) -> Plan: ...
+def run(command: str, *, dry_run: Literal[True], wait: bool = True, **options: Unpack[RunOptions]) -> Plan: ...
 @overload
-def run(command: str, *, dry_run: Literal[False] = False, **options: Unpack[RunOptions]) -> Results: ...
+def run(
+    command: str, *, dry_run: Literal[False] = False, wait: Literal[False], **options: Unpack[RunOptions]
+) -> Handle: ...
 @overload
-def run(command: str, *, dry_run: bool, **options: Unpack[RunOptions]) -> Results | Plan: ...
-def run(command: str, *, dry_run: bool = False, **options: Unpack[RunOptions]) -> Results | Plan:
+def run(
+    command: str, *, dry_run: Literal[False] = False, wait: Literal[True] = True, **options: Unpack[RunOptions]
+) -> Results: ...
+@overload
+def run(
+    command: str, *, dry_run: bool, wait: Literal[True] = True, **options: Unpack[RunOptions]
+) -> Results | Plan: ...
+@overload
+def run(
+    command: str, *, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]
+) -> Results | Plan | Handle: ...
+def run(
+    command: str, *, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]
+) -> Results | Plan | Handle:
     """Run one command on every selected host, all at once.
 
     Args:
         command: A template: `{{ server.name }}` and the caller's variables are filled in, quoted for the shell.
         dry_run: Return the Plan and send nothing.
+        wait: False returns a Handle at once, to wait for, cancel and read the run by.
         options: See `opskit.work.options.OPTIONS`, or `%%parallel?` in a notebook.
 
     Returns:
         A row for each host, in inventory order.
 
     Raises:
-        InventoryError, TemplateError, PlanError, SettingsError: Before anything was sent.
+        InventoryError, TemplateError, PlanError, SettingsError, PromptRefused: Before anything was sent.
         CommandError: The run has ended, with rows that failed, timed out, were unreachable or are unknown; `.results`
             has every row. Not with `on_error="continue"`.
         KeyboardInterrupt: The kernel or script was interrupted; remote work was ended; `.results` has what arrived.
     """
-    draft = _single(command, {**options, "dry_run": dry_run}, _caller())
+    draft = _single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller())
     return execute(draft)
 
 
+def plan(command: str, **options: Unpack[RunOptions]) -> Plan:
+    """Decide what `run` would do, and send nothing; `.apply()` runs it. Arguments and errors are those of `run`."""
+    return _planned(_single(command, options, _caller()))
+
+
 @overload
-def arun(command: str, *, dry_run: Literal[True], **options: Unpack[RunOptions]) -> Awaitable[Plan]: ...
+def arun(
+    command: str, *, dry_run: Literal[True], wait: bool = True, **options: Unpack[RunOptions]
+) -> Awaitable[Plan]: ...
 @overload
-def arun(command: str, *, dry_run: Literal[False] = False, **options: Unpack[RunOptions]) -> Awaitable[Results]: ...
+def arun(
+    command: str, *, dry_run: Literal[False] = False, wait: Literal[False], **options: Unpack[RunOptions]
+) -> Awaitable[Handle]: ...
 @overload
-def arun(command: str, *, dry_run: bool, **options: Unpack[RunOptions]) -> Awaitable[Results | Plan]: ...
-def arun(command: str, *, dry_run: bool = False, **options: Unpack[RunOptions]) -> Awaitable[Results | Plan]:
+def arun(
+    command: str, *, dry_run: Literal[False] = False, wait: Literal[True] = True, **options: Unpack[RunOptions]
+) -> Awaitable[Results]: ...
+@overload
+def arun(
+    command: str, *, dry_run: bool, wait: Literal[True] = True, **options: Unpack[RunOptions]
+) -> Awaitable[Results | Plan]: ...
+@overload
+def arun(
+    command: str, *, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]
+) -> Awaitable[Results | Plan | Handle]: ...
+def arun(
+    command: str, *, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]
+) -> Awaitable[Results | Plan | Handle]:
     """As `run`, awaited: the caller's own tasks go on meanwhile."""
     # Not `async def`: the caller's variables and inventory are seen now, also where a task awaits this later.
-    draft = _single(command, {**options, "dry_run": dry_run}, _caller())
-    return _executed(draft, draft.plan(default_inventory))
+    draft = _single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller())
+    return _executed(draft, _planned(draft))
 
 
-async def _executed(draft: Draft, plan: Plan) -> Results | Plan:
-    return plan if draft.terms.dry_run else await _Execution(plan, draft).wait_async()
+async def _executed(draft: Draft, plan: Plan) -> Results | Plan | Handle:
+    if draft.terms.dry_run:
+        return plan
+    handle = _started(plan, draft.settings)
+    return await handle.wait_async() if draft.terms.wait else handle
 
 
 def _single(command: str, options: Mapping[str, Any], frame: FrameType) -> Draft:
     settings = current()
     draft = Draft(options, settings, "run")
-    draft.everywhere(command, Names.of(frame, draft.terms.variables, settings), _place(frame))
+    names, place = Names.of(frame, draft.terms.variables, settings), _place(frame)
+    draft.see(names, place)
+    draft.everywhere(command, names, place)
     return draft
 
 
-def execute(draft: Draft) -> Results | Plan:
-    """Run what was drafted and wait for its end; a dry run gives the plan."""
-    plan = draft.plan(default_inventory)
-    return plan if draft.terms.dry_run else _Execution(plan, draft).wait()
+def execute(draft: Draft) -> Results | Plan | Handle:
+    """Run what was drafted, and wait for its end if it says so; a dry run gives the plan."""
+    plan = _planned(draft)
+    if draft.terms.dry_run:
+        return plan
+    handle = _started(plan, draft.settings)
+    return handle.wait() if draft.terms.wait else handle
 
 
-def parallel(*, dry_run: bool = False, **options: Unpack[RunOptions]) -> Parallel:
+def _planned(draft: Draft) -> Plan:
+    return replace(draft.plan(default_inventory), performer=_perform_as_made if draft.brings_hosts else _perform)
+
+
+def _started(plan: Plan, settings: Settings) -> Handle:
+    return Handle(plan, settings, _transport)
+
+
+def _perform(plan: Plan) -> Results:
+    """Run a plan that was kept, on its hosts as the inventory in use has them now."""
+    from opskit.work.saved import refreshed
+
+    return _started(refreshed(plan, default_inventory()), current()).wait()
+
+
+def _perform_as_made(plan: Plan) -> Results:
+    """Run a plan whose hosts came with the call, and stand in no inventory in use."""
+    return _started(plan, current()).wait()
+
+
+def load_plan(path: str | PathLike[str]) -> Plan:
+    """Read a plan that `Plan.save` wrote.
+
+    Raises:
+        PlanError: It can't be read, or is no plan.
+    """
+    from opskit.work.saved import load
+
+    return replace(load(path), performer=_perform)
+
+
+def parallel(*, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]) -> Parallel:
     """Route commands to hosts by conditions: `with opskit.parallel(...) as session:`, or `async with`.
 
     Branches are collected in the block and run when it ends, on all hosts at once. If the block raises, nothing runs.
 
     Args:
         dry_run: Make `session.plan` and send nothing.
+        wait: False lets the block end at once; `session.wait()`, `.cancel()` and `.results` steer and read the run.
         options: See `opskit.work.options.OPTIONS`, or `%%parallel?` in a notebook.
 
     Raises:
         PlanError: An option is unknown, or its value is bad.
     """
-    return Parallel({**options, "dry_run": dry_run})
+    return Parallel({**options, "dry_run": dry_run, "wait": wait}, _caller())
 
 
 class Parallel:
     """The branches of one `parallel`; after its block, the plan and the results."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], frame: FrameType) -> None:
         self._draft = Draft(options, current(), "parallel")
+        self._draft.see(self._names(frame), _place(frame))
         self._plan: Plan | None = None
-        self._results: Results | None = None
+        self._handle: Handle | None = None
 
     def when(
         self,
@@ -198,10 +276,24 @@ class Parallel:
 
     @property
     def results(self) -> Results:
-        """A row for each step and each skipped host, in inventory order, once the run has ended; none if it was dry."""
-        if self._results is None:
-            raise PlanError("the results are there when the block of `parallel` has ended and run")
-        return self._results
+        """A row for each step and each skipped host, in inventory order, as of now; none if the run is dry."""
+        if self._draft.terms.dry_run and self._plan is not None:
+            return Results(())
+        return self._running.results
+
+    def wait(self, timeout: float | None = None) -> Results:
+        """Wait for the end of a run that was begun with `wait=False`; see `Handle.wait`."""
+        return self._running.wait(timeout)
+
+    def cancel(self, hosts: Hosts = None) -> None:
+        """End what runs, on these hosts or on all; see `Handle.cancel`."""
+        self._running.cancel(hosts)
+
+    @property
+    def _running(self) -> Handle:
+        if self._handle is None:
+            raise PlanError("nothing was begun: a run begins when the block of its `parallel` has ended well")
+        return self._handle
 
     def _names(self, frame: FrameType) -> Names:
         return Names.of(frame, self._draft.terms.variables, self._draft.settings)
@@ -210,16 +302,13 @@ class Parallel:
         if self._plan is not None:
             raise PlanError("the block of this `parallel` has ended: nothing can be added, and it can't run again")
 
-    def _begin(self) -> _Execution | None:
-        """Make the plan; with what runs it, unless this is a dry run."""
-        self._plan = self._draft.plan(default_inventory)
+    def _begin(self) -> Handle | None:
+        """Make the plan and start it; with the run to wait for, if there is one."""
+        self._plan = _planned(self._draft)
         if self._draft.terms.dry_run:
-            self._results = Results(())
             return None
-        return _Execution(self._plan, self._draft, self._take)
-
-    def _take(self, results: Results) -> None:
-        self._results = results
+        self._handle = _started(self._plan, self._draft.settings)
+        return self._handle if self._draft.terms.wait else None
 
     def __enter__(self) -> Self:
         self._expect_open()
@@ -228,8 +317,8 @@ class Parallel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and (execution := self._begin()) is not None:
-            execution.wait()
+        if error is None and (handle := self._begin()) is not None:
+            handle.wait()
 
     async def __aenter__(self) -> Self:
         self._expect_open()
@@ -238,90 +327,23 @@ class Parallel:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and (execution := self._begin()) is not None:
-            await execution.wait_async()
+        if error is None and (handle := self._begin()) is not None:
+            await handle.wait_async()
 
 
-class _Execution:
-    """A plan handed to the engine, and the caller's side of it: painting, callbacks, interrupts, the final error."""
-
-    def __init__(self, plan: Plan, draft: Draft, take: Callable[[Results], object] = lambda _: None) -> None:
-        self._raises = draft.terms.on_error == "stop"
-        self._take = take
-        self._progress = Progress()
-        self._view = views.choose()
-        listened = any(step.terms.on_output for step in plan.steps)
-        self._callbacks = bridge.UserThread() if listened else None
-        self._engine = bridge.engine()
-        if self._engine.is_here():
-            raise PlanError("opskit can't be called from its own engine's thread")
-        self._run = Run(plan, _transport(self._engine, draft), self._emit, max_output=draft.settings.max_output)
-
-    def wait(self) -> Results:
-        future = self._engine.submit(self._run.finish())
-        try:
-            bridge.block(future, self._paint, self._cancel)
-        except KeyboardInterrupt as interrupt:
-            give_results(interrupt, self._finish(future))
-            raise
-        return self._judged(self._finish(future))
-
-    async def wait_async(self) -> Results:
-        future = self._engine.submit(self._run.finish())
-        try:
-            await bridge.awaiting(future, self._paint, self._cancel)
-        except asyncio.CancelledError as cancellation:
-            give_results(cancellation, await self._finish_async(future))
-            raise
-        return self._judged(await self._finish_async(future))
-
-    def _emit(self, event: Event) -> None:
-        """Take an event on the engine's loop: a few assignments, whatever the number of hosts."""
-        self._progress.apply(event)
-        if isinstance(event, Output) and event.step.terms.on_output is not None and self._callbacks is not None:
-            self._callbacks.call(event.step.terms.on_output, event.step.host.name, event.stream, event.text)
-
-    def _paint(self) -> None:
-        self._view.paint(self._progress)
-
-    def _cancel(self) -> None:
-        self._engine.call(self._run.cancel)
-
-    def _finish(self, future: Future[Results]) -> Results:
-        self._view.close(self._progress)
-        if self._callbacks is not None:
-            self._callbacks.finish()
-        return self._taken(future)
-
-    async def _finish_async(self, future: Future[Results]) -> Results:
-        self._view.close(self._progress)
-        if self._callbacks is not None:
-            await asyncio.to_thread(self._callbacks.finish)
-        return self._taken(future)
-
-    def _taken(self, future: Future[Results]) -> Results:
-        """The rows; raises what kept the run from starting."""
-        results = future.result()
-        self._take(results)
-        return results
-
-    def _judged(self, results: Results) -> Results:
-        if self._run.cancelled:
-            raise Cancelled("the run was cancelled; `.results` has what arrived", results)
-        if self._raises:
-            results.raise_for_failed()
-        return results
-
-
-def _transport(engine: bridge.EngineLoop, draft: Draft) -> Transport:
-    """Every way to reach hosts, over the connections that this engine keeps warm."""
+def _transport(engine: bridge.EngineLoop, settings: Settings, ask: Ask) -> Transport:
+    """Every way to reach hosts, over the connections and with the passwords that this process has."""
+    from opskit.transport.local import LocalTransport
+    from opskit.transport.passwords import Passwords
     from opskit.transport.router import Router
     from opskit.transport.ssh import Pool, SshTransport
 
-    if engine not in _pools:
-        _pools.clear()
-        _pools[engine] = Pool()
-    return Router(SshTransport(_pools[engine], draft.settings))
+    if engine not in _kept:
+        _kept.clear()
+        _kept[engine] = Pool(), Passwords()
+    pool, passwords = _kept[engine]
+    trials = passwords.of_run(settings, ask)
+    return Router(SshTransport(pool, settings, trials), LocalTransport(trials))
 
 
 def _caller() -> FrameType:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from opskit import checks
 from opskit.errors import SettingsError, did_you_mean
@@ -16,6 +16,8 @@ from opskit.scope import Change, Scoped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from opskit.secrets import Secret
 
 
 def _setting(default: Any, check: checks.Check, doc: str) -> Any:
@@ -26,6 +28,9 @@ def _setting(default: Any, check: checks.Check, doc: str) -> Any:
 class Settings:
     """The settings as they hold now: read as `opskit.settings.fanout`, changed by `opskit.configure`."""
 
+    ssh_config: tuple[Path, ...] | None = _setting(
+        None, checks.paths, "ssh's configuration files, or none; as ssh: ~/.ssh/config and /etc/ssh/ssh_config"
+    )
     known_hosts: tuple[Path, ...] | None = _setting(
         None, checks.paths, "files of known host keys; as ssh: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts"
     )
@@ -45,11 +50,18 @@ class Settings:
     idle_seconds: float = _setting(300.0, checks.seconds, "how long an unused connection is kept")
     max_output: int = _setting(1024 * 1024, checks.size, "bytes kept of each output stream, head and tail")
     shell: str | Literal[False] = _setting("/bin/sh", checks.shell, "what runs commands; False: sent as they are")
-    env: tuple[tuple[str, str], ...] = _setting((), checks.environment, "environment of every command")
+    env: tuple[tuple[str, str | Secret], ...] = _setting((), checks.environment, "environment of every command")
+    on_disconnect: Literal["end", "leave"] = _setting(
+        "end", checks.one_of("end", "leave"), "what becomes of a command if this side dies"
+    )
+    secrets: tuple[tuple[str, Secret], ...] = _setting((), checks.secrets, "passwords: of login, sudo, passphrase")
+    protected_roles: tuple[str, ...] = _setting((), checks.words, "roles whose hosts are asked about before a run")
+    yes: bool = _setting(False, checks.yes_or_no, "whether every confirmation is answered with yes")
     inventory: Path | None = _setting(None, checks.path, "the inventory used where none was named")  # noqa: RUF009 - only a field
 
 
 _FIELDS = {found.name: found for found in fields(Settings)}
+_UNTOLD: Final = frozenset({"env", "secrets"})
 _LISTS_OF_PATHS = {name for name, found in _FIELDS.items() if found.metadata["check"] is checks.paths}
 
 
@@ -65,7 +77,7 @@ class _Given:
 
 def _shown(name: str, value: Any) -> str:
     """A value for people to read; those of `env` may be passwords, so only their names are told."""
-    return " ".join(key for key, _ in value) if name == "env" else repr(value)
+    return " ".join(key for key, _ in value) if name in _UNTOLD else repr(value)
 
 
 _configured: Scoped[_Given] = Scoped("opskit_settings", _Given())
@@ -115,7 +127,7 @@ def _checked(name: str, value: object, source: str) -> Any:
     try:
         return _FIELDS[name].metadata["check"](value)
     except ValueError as error:
-        shown = "" if name == "env" else f" = {value!r}"
+        shown = "" if name in _UNTOLD else f" = {value!r}"
         raise SettingsError(f"{source}: {name}{shown} {error}") from None
 
 

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from opskit.masking import mask
 from opskit.results import HostResult
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ class Attempt:
     Args:
         step: What is sent.
         capture: Takes its output.
+        number: From 1, a round of retries each.
     """
 
-    def __init__(self, step: Step, capture: Capture) -> None:
+    def __init__(self, step: Step, capture: Capture, number: int) -> None:
         self.step = step
         self.capture = capture
+        self._number = number
         self._sent_at: datetime | None = None
         self._clock = 0.0
 
@@ -38,6 +41,13 @@ class Attempt:
     def row(self, status: Status, **more: Any) -> HostResult:
         """The row of a step whose command was sent, or may have been."""
         self.capture.finish()
+        return self._row(status, **more)
+
+    def so_far(self) -> HostResult:
+        """The row of a step that is under way, for a snapshot."""
+        return unsent(self.step, "not_started") if self._sent_at is None else self._row("running")
+
+    def _row(self, status: Status, **more: Any) -> HostResult:
         return unsent(
             self.step,
             status,
@@ -46,7 +56,7 @@ class Attempt:
             truncated=self.capture.truncated,
             started_at=self._sent_at,
             seconds=None if self._sent_at is None else time.monotonic() - self._clock,
-            attempt=1,
+            attempt=self._number,
             **more,
         )
 
@@ -63,6 +73,7 @@ class Attempt:
         return self.row("failed", exit_code=ending.exit_code, signal=ending.signal, error=error)
 
 
-def unsent(step: Step, status: Status, **more: Any) -> HostResult:
-    """The row of a step of which nothing was sent."""
-    return HostResult(step.host.name, step.branch, step.command, status, chunk=step.chunk, **more)
+def unsent(step: Step, status: Status, *, error: str | None = None, **more: Any) -> HostResult:
+    """The row of a step of which nothing was sent. No secret gets into any row: output came masked."""
+    branch, error = (text if text is None else mask(text) for text in (step.branch, error))
+    return HostResult(step.host.name, branch, mask(step.command), status, chunk=step.chunk, error=error, **more)

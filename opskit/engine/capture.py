@@ -5,6 +5,9 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Literal
 
+from opskit import masking
+from opskit.masking import MaskedStream
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,23 +22,31 @@ class Capture:
         on_line: Called with the stream and each whole line, without its end, as soon as it is complete.
     """
 
-    __slots__ = ("_lines", "_stderr", "_stdout")
+    __slots__ = ("_lines", "_masked", "_stderr", "_stdout")
 
     def __init__(self, limit: int, on_line: Callable[[Stream, str], object] | None = None) -> None:
         self._stdout = _Kept(limit)
         self._stderr = _Kept(limit)
+        self._masked: dict[Stream, MaskedStream] = {}
         self._lines: dict[Stream, _Lines] = {}
         if on_line is not None:
             self._lines = {"stdout": _Lines("stdout", limit, on_line), "stderr": _Lines("stderr", limit, on_line)}
 
     def received(self, stream: Stream, data: bytes) -> None:
-        """Take a piece of output as it came from the wire."""
+        """Take a piece of output as it came from the wire; secrets in it are masked before anything else sees it."""
+        if masking.active() or self._masked:
+            data = self._masked.setdefault(stream, MaskedStream()).add(data)
+        self._add(stream, data)
+
+    def _add(self, stream: Stream, data: bytes) -> None:
         (self._stdout if stream == "stdout" else self._stderr).add(data)
         if self._lines:
             self._lines[stream].add(data)
 
     def finish(self) -> None:
         """Hand out what came after the last line end. What a host sends after this is no line any more."""
+        for stream, masked in self._masked.items():
+            self._add(stream, masked.finish())
         for lines in self._lines.values():
             lines.finish()
         self._lines = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,6 +21,11 @@ DRAIN_SECONDS: Final = 2.0
 
 GRACE_SECONDS: Final = 2.0
 """How long a command may clean up after TERM before it is killed."""
+
+
+Ask = Callable[[str, str], Awaitable[str]]
+"""Asks the person who called, who answers unseen in their own thread: of a question, and what to set instead where
+nobody can answer; raises PromptRefused then."""
 
 
 class Unreachable(Exception):  # noqa: N818 - a fate, told between the engine and its transports, never to a user

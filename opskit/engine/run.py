@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import random
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opskit import events
-from opskit.engine.attempt import Attempt, unsent
-from opskit.engine.capture import Capture
-from opskit.engine.ports import Lost, Refused, Unreachable
-from opskit.results import HostResult, Results
+from opskit.engine.ledger import Ledger
+from opskit.engine.sending import Sender
+from opskit.rendering.escape import one_line
+from opskit.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
-    from opskit.engine.capture import Stream
-    from opskit.engine.ports import Connection, Process, Transport
-    from opskit.results import Status
+    from opskit.engine.ports import Transport
+    from opskit.results import HostResult
     from opskit.work.plan import Plan, Step
 
-logger = logging.getLogger("opskit")
+T = TypeVar("T")
 
-SECONDS_TO_BEGIN = 2.0
-"""How long a command that shall be ended may take to begin."""
+FIRST_BACKOFF = 1.0
+"""Seconds before the unreachable are tried again; doubled with each round, and never the same for two runs."""
+
+DOUBLINGS: Final = 5
 
 
 class Run:
@@ -37,6 +39,9 @@ class Run:
         transport: How hosts are reached.
         emit: Takes every event, at once and without blocking.
         max_output: Bytes kept of each output stream.
+        check: Judges the results of a chunk that has ended: None if they pass, else why not.
+        listens: Whether somebody wants every line of output.
+        attempts_before: How often these steps were tried in an earlier run.
     """
 
     def __init__(
@@ -46,20 +51,27 @@ class Run:
         emit: Callable[[events.Event], object],
         *,
         max_output: int,
+        check: Callable[[Results], Awaitable[str | None]] | None = None,
+        listens: bool = False,
+        attempts_before: int = 0,
     ) -> None:
         self.plan = plan
         self._transport = transport
         self._emit = emit
         self._max_output = max_output
-        self._rows: dict[int, HostResult] = {}
-        self._bad_hosts: set[str] = set()
-        self._told: set[int] = set()
+        self._check = check
+        self._attempts_before = attempts_before
+        self._ledger = Ledger(self._take, listens=listens)
+        self._failed_checks: list[HostResult] = []
         limit = plan.terms.max_failures
         self._tolerated = 0 if limit is None else limit.of(len({step.host.name for step in plan.steps}))
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._preparing: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._unwanted: set[str] = set()
         self._stopping = False
+        self._over = False
         self.cancelled = False
+        self.why_stopped: str | None = None
 
     async def finish(self) -> Results:
         """Run every chunk until done, or until a stop rule or a cancel says no. The end event always comes.
@@ -69,183 +81,158 @@ class Run:
         """
         self._emit(events.RunStarted(self.plan))
         try:
-            await self._prepare()
-            for chunk in self.plan.chunks:
+            await self._unless_cancelled(self._transport.prepare((*self.plan.steps, *self.plan.checks)))
+            for number, chunk in enumerate(self.plan.chunks):
+                if number and not self._stopping:
+                    await self._unless_cancelled(asyncio.sleep(self.plan.terms.pause))
                 if self._stopping:
                     break
                 await self._run_chunk(chunk)
         finally:
+            self._over = True
             results = self.results()
             self._emit(events.RunEnded(results))
         return results
 
-    def cancel(self) -> None:
-        """End what runs, start nothing more. Every step gets its fate, and `finish` returns soon.
+    def cancel(self, hosts: Collection[str] | None = None) -> None:
+        """End what runs and start nothing more, everywhere or on some hosts. Every step gets its fate.
 
-        A second call does not wait for what the first is ending: those steps are `unknown`.
+        A second call does not wait for what the first is ending: those steps are `unknown`. One that comes when all
+        has ended does nothing.
         """
-        self.cancelled = self._stopping = True
-        for task in [*self._working.values(), *self._preparing]:
+        if self._over:
+            return
+        if hosts is not None:
+            self._unwanted.update(hosts)
+            ending = [self._working[name] for name in hosts if name in self._working]
+        else:
+            self.cancelled = self._stopping = True
+            ending = list(self._working.values())
+            for waiting in self._waiting:
+                waiting.cancel()
+        for task in ending:
             task.cancel()
 
-    async def _prepare(self) -> None:
-        self._preparing = [asyncio.ensure_future(self._transport.prepare(self.plan.steps))]
+    def results(self) -> Results:
+        """A row for each step and each skipped host, in inventory order, then those of checks that did not pass.
+
+        What has not run is `not_started`; what is under way is `running`.
+        """
+        results = self._ledger.results(self.plan)
+        return Results((*results, *self._failed_checks)) if self._failed_checks else results
+
+    def rows(self) -> list[HostResult]:
+        """The row of each step, in the plan's order."""
+        return list(map(self._ledger.row, self.plan.steps))
+
+    def _take(self, event: events.Event) -> None:
+        """Pass an event on, and see whether there are too many bad hosts now."""
+        self._emit(event)
+        limited = self.plan.terms.max_failures is not None
+        if limited and isinstance(event, events.StepEnded) and len(self._ledger.bad_hosts) > self._tolerated:
+            self._stopping = True
+
+    async def _unless_cancelled(self, waiting: Awaitable[T]) -> T | None:
+        """Wait for something that a cancel ends, also one that came before it began; None then."""
+        future = asyncio.ensure_future(waiting)
+        if self.cancelled:
+            future.cancel()
+        self._waiting.add(future)
         try:
-            await self._preparing[0]
+            return await future
         except asyncio.CancelledError:
             if not self.cancelled:
                 raise
+            return None
         finally:
-            self._preparing = []
-
-    def results(self) -> Results:
-        """A row for each step and each skipped host, in inventory order; what has not run is `not_started`."""
-        rows = (self._rows.get(id(step)) or unsent(step, "not_started") for step in self.plan.steps)
-        if not self.plan.skipped:
-            return Results(tuple(rows))
-        by_host = {name: list(found) for name, found in groupby(rows, key=lambda row: row.host)}
-        by_host |= {host.name: [HostResult(host.name, None, None, "skipped")] for host in self.plan.skipped}
-        return Results(tuple(row for host in self.plan.hosts for row in by_host[host.name]))
+            self._waiting.discard(future)
 
     async def _run_chunk(self, steps: tuple[Step, ...]) -> None:
-        hosts = [list(found) for _, found in groupby(steps, key=lambda step: step.host.name)]
         number = steps[0].chunk
-        self._emit(events.ChunkStarted(number, len(hosts), len(steps)))
-        waiting = iter(hosts)
-        await asyncio.gather(*(self._work(waiting) for _ in range(min(self.plan.fanout, len(hosts)))))
-        if self.plan.terms.on_error == "stop" and len(self._bad_hosts) > self._tolerated:
+        self._emit(events.ChunkStarted(number, len({step.host.name for step in steps}), len(steps)))
+        await self._run_rounds(steps)
+        stops = self.plan.terms.on_error != "continue"
+        if stops and len(self._ledger.bad_hosts) > self._tolerated:
             self._stopping = True
+        if not self._stopping and (why := await self._why_not_passing(steps)) is not None and stops:
+            self._stopping = True
+            self.why_stopped = why
         self._emit(events.ChunkEnded(number, not self._stopping))
 
-    async def _work(self, waiting: Iterator[list[Step]]) -> None:
+    async def _run_rounds(self, steps: tuple[Step, ...]) -> None:
+        """All hosts once, then so many times those that could not be reached."""
+        left: Iterable[Step] = steps
+        for number in range(self.plan.terms.retries + 1):
+            last = number == self.plan.terms.retries
+            await self._round(left, self._sender(self._ledger, number + 1, last_round=last))
+            left = [] if last or self._stopping else self._to_retry(steps)
+            if not left:
+                break
+            pause = FIRST_BACKOFF * 2 ** min(number, DOUBLINGS) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            await self._unless_cancelled(asyncio.sleep(pause))
+        for step in self._ledger.open(steps):
+            self._ledger.finish(step)
+
+    def _to_retry(self, steps: Iterable[Step]) -> list[Step]:
+        return [step for step in self._ledger.open(steps) if step.host.name not in self._unwanted]
+
+    def _sender(self, ledger: Ledger, round_number: int = 1, *, last_round: bool = True) -> Sender:
+        return Sender(
+            self._transport,
+            ledger,
+            self._max_output,
+            lambda: self._stopping,
+            attempt=self._attempts_before + round_number,
+            last_round=last_round,
+        )
+
+    async def _round(self, steps: Iterable[Step], sender: Sender) -> None:
+        """Each host's steps, at most `fanout` hosts at once."""
+        hosts = [list(found) for _, found in groupby(steps, key=lambda step: step.host.name)]
+        waiting = iter(hosts)
+        await asyncio.gather(*(self._work(waiting, sender) for _ in range(min(self.plan.fanout, len(hosts)))))
+
+    async def _work(self, waiting: Iterator[list[Step]], sender: Sender) -> None:
         """One of `fanout` workers: take the next host until none is left."""
+        worker = asyncio.current_task()
+        assert worker is not None
         for steps in waiting:
             if self._stopping:
                 return
-            worker = asyncio.current_task()
-            assert worker is not None
-            self._working[steps[0].host.name] = worker
+            name = steps[0].host.name
+            if name in self._unwanted:
+                continue
+            self._working[name] = worker
             try:
-                await self._work_host(steps)
+                await sender.work(steps)
             except asyncio.CancelledError:
-                if not self.cancelled:
+                if not self.cancelled and name not in self._unwanted:
                     raise
-                worker.uncancel()
             finally:
-                del self._working[steps[0].host.name]
+                del self._working[name]
+                if worker.cancelling():
+                    await _calm(worker)
 
-    async def _work_host(self, steps: list[Step]) -> None:
-        """All steps of a host, at the same time, over one connection."""
-        host, patience = steps[0].host, max(step.terms.connect_timeout for step in steps)
-        try:
-            async with self._transport.connection(host, patience) as connection:
-                if len(steps) == 1:
-                    await self._work_step(connection, steps[0])
-                else:
-                    # Until all have ended, also when one of them is cancelled or fails.
-                    await asyncio.gather(*(self._work_step(connection, step) for step in steps), return_exceptions=True)
-        except Unreachable as error:
-            for step in steps:
-                self._ended(step, unsent(step, "unreachable", error=str(error), cause=error.cause))
-        except Exception as error:  # noqa: BLE001 - a fault with one host is no other host's
-            for step in steps:
-                if id(step) not in self._rows:
-                    self._ended(step, unsent(step, "unreachable", error=_fault(error, step)))
-
-    async def _work_step(self, connection: Connection, step: Step) -> None:
-        """Send one command and see it to its end, whatever that is."""
-        if self._stopping:
-            return
-        attempt = Attempt(step, Capture(self._max_output, self._teller(step)))
-        try:
-            process = await connection.start(step, attempt.capture)
-        except Unreachable as error:
-            self._ended(step, unsent(step, "unreachable", error=str(error), cause=error.cause))
-        except Refused as error:
-            self._ended(step, attempt.row("failed", error=str(error)))
-        except Lost as error:
-            attempt.sent()
-            self._ended(step, attempt.row("unknown", error=str(error)))
-        except asyncio.CancelledError:
-            self._ended(step, unsent(step, "not_started"))
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            attempt.sent()
-            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
-        else:
-            attempt.sent()
-            self._began(step)
-            await self._see_through(process, attempt)
-
-    async def _see_through(self, process: Process, attempt: Attempt) -> None:
-        """Wait for the end of a command that was sent, or end it."""
-        step, limit = attempt.step, attempt.step.terms.timeout
-        try:
-            if limit is None:
-                ending = await process.wait()
-            else:
-                await process.begin(step.terms.connect_timeout)
-                attempt.sent()
-                async with asyncio.timeout(limit):
-                    ending = await process.wait()
-        except Lost as error:
-            self._ended(step, attempt.row("unknown", error=str(error)))
-        except TimeoutError:
-            await self._end(process, attempt, "timeout", f"did not end within {limit:g} s")
-        except asyncio.CancelledError:
-            await self._end(process, attempt, "cancelled", "cancelled")
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
-        else:
-            self._ended(step, attempt.ended(ending))
-
-    async def _end(self, process: Process, attempt: Attempt, status: Status, why: str) -> None:
-        """End a command, and say what became of it. A cancel meanwhile does not wait for that."""
-        step = attempt.step
-        try:
-            await process.begin(SECONDS_TO_BEGIN)  # only what has begun can be ended
-            left = await process.end()
-        except asyncio.CancelledError:
-            error = f"{why}; a cancel did not wait for its end; {_may_run(step)}"
-            self._ended(step, attempt.row("unknown", error=error))
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, attempt.row(status, error=f"{why}; {_fault(error, step)}; {_may_run(step)}"))
-        else:
-            became = "it was ended" if left is None else f"{_may_run(step)}: {left}"
-            self._ended(step, attempt.row(status, error=f"{why}; {became}"))
-
-    def _teller(self, step: Step) -> Callable[[Stream, str], object] | None:
-        if step.terms.on_output is None:
-            return None
-
-        def tell(stream: Stream, line: str) -> None:
-            self._began(step)
-            self._emit(events.Output(step, stream, line))
-
-        return tell
-
-    def _began(self, step: Step) -> None:
-        """Say so once, be it that the host took the command or that it printed something."""
-        if id(step) not in self._told:
-            self._told.add(id(step))
-            self._emit(events.StepStarted(step))
-
-    def _ended(self, step: Step, result: HostResult) -> None:
-        self._rows[id(step)] = result
-        if result.bad:
-            self._bad_hosts.add(result.host)
-            if self.plan.terms.max_failures is not None and len(self._bad_hosts) > self._tolerated:
-                self._stopping = True
-        self._emit(events.StepEnded(step, result))
+    async def _why_not_passing(self, steps: tuple[Step, ...]) -> str | None:
+        """Check a chunk that ended well: by the plan's command on its hosts, or by a function."""
+        chunk, total = steps[0].chunk, len(self.plan.chunks)
+        why = None
+        if checks := [step for step in self.plan.checks if step.chunk == chunk]:
+            ledger = Ledger(lambda _: None)
+            await self._round(checks, self._sender(ledger))
+            self._failed_checks += [row for row in map(ledger.row, checks) if row.status not in ("ok", "not_started")]
+            self._ledger.bad_hosts |= ledger.bad_hosts
+            if (bad := len(ledger.bad_hosts)) and len(self._ledger.bad_hosts) > self._tolerated:
+                command = one_line(checks[0].command, 80)
+                why = f"`{command}` did not pass on {bad} {'host' if bad == 1 else 'hosts'}"
+        elif self._check is not None:
+            why = await self._unless_cancelled(self._check(Results(tuple(map(self._ledger.row, steps)))))
+        return None if why is None else f"the check after chunk {chunk} of {total}: {why}"
 
 
-def _may_run(step: Step) -> str:
-    return f"it may still run on {step.host.name}"
-
-
-def _fault(error: Exception, step: Step) -> str:
-    """Report what no transport may raise, which says nothing about the command."""
-    logger.error("opskit: a fault of its own with %s", step.host.name, exc_info=error)
-    return f"a fault of opskit's own ({type(error).__name__}: {error})"
+async def _calm(worker: asyncio.Task[None]) -> None:
+    """Take a cancel that came too late for what it was meant for."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    while worker.cancelling():
+        worker.uncancel()

@@ -117,6 +117,10 @@ class Host:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def as_user(self, user: str) -> Host:
+        """This host with somebody else who logs in."""
+        return self if user == self.user else Host(self.name, self.address, self.port, user, self.roles, self.vars)
+
 
 def _check(what: str, text: object, forbidden: re.Pattern[str]) -> None:
     if isinstance(text, str):

@@ -8,7 +8,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.errors import PlanError, did_you_mean
-from opskit.work.options import OPTIONS
+from opskit.work.options import OPTIONS, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,17 +35,12 @@ class Flags:
     rest: str = ""
 
 
-def flag_of(name: str) -> str:
-    """How an option is written on a magic's line."""
-    return "--" + name.rstrip("_").replace("_", "-")
-
-
-_TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and not option.switch} | {
-    "--out": "out"
+_TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if not option.switch} | {"--out": "out"}
+_SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.switch} | {
+    "--quiet": "quiet",
+    "--bg": "wait",
 }
-_SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.flag and option.switch} | {
-    "--quiet": "quiet"
-}
+_OR_VALUE: Final = {flag_of(name) for name, option in OPTIONS.items() if option.switch == "or value"}
 _SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
     "-o": "--out",
     "-q": "--quiet",
@@ -56,12 +51,14 @@ def usage() -> str:
     """Every flag with its meaning, a line each."""
     short = {long: letter for letter, long in _SHORT.items()}
     lines = [
-        (flag_of(name), "" if option.switch else " VALUE", option.doc)
-        for name, option in OPTIONS.items()
-        if option.flag
+        (flag_of(name), "" if option.switch else f" {option.value}", option.doc) for name, option in OPTIONS.items()
     ]
-    lines += [("--out", " NAME", "the variable that takes the results"), ("--quiet", "", "show nothing but errors")]
-    return "\n".join(f"  {short.get(flag, '  '):2} {flag + value:24} {doc}" for flag, value, doc in lines)
+    lines += [
+        ("--bg", "", "don't wait for the end; needs --out"),
+        ("--out", " NAME", "the variable that takes the results"),
+        ("--quiet", "", "show nothing but errors"),
+    ]
+    return "\n".join(f"  {short.get(flag, '  '):2} {flag + value:26} {doc}" for flag, value, doc in lines)
 
 
 def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: bool) -> Flags:
@@ -88,10 +85,11 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         if name in given:
             raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
         if flag in _SWITCHES:
-            if joined:
+            if not joined:
+                given[name] = flag != "--bg"
+                continue
+            if flag not in _OR_VALUE:
                 raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
-            given[name] = True
-            continue
         if not joined:
             if (following := _next(line, position, magic)) is None:
                 raise PlanError(f"{magic}: {flag} needs a value")

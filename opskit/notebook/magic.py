@@ -22,6 +22,7 @@ from opskit.work.draft import Draft
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opskit.handle import Handle
     from opskit.results import Results
     from opskit.work.plan import Plan
 
@@ -35,12 +36,15 @@ class OpskitMagics(Magics):
 
     @no_var_expand
     @line_cell_magic
-    def parallel(self, line: str, cell: str | None = None) -> Results | Plan | None:
+    def parallel(self, line: str, cell: str | None = None) -> Results | Plan | Handle | None:
         """Run commands on hosts, routed by conditions; see below for the text that IPython shows."""
         magic = "%parallel" if cell is None else "%%parallel"
         flags = flag_text.read(line, self._variables, magic, takes_rest=cell is None)
         draft = Draft(flags.options, current(), magic)
+        if not draft.terms.wait and flags.out is None:
+            raise PlanError(f"{magic}: --bg needs --out NAME: the variable that will steer the run and read its rows")
         names = Names(draft.terms.variables, {}, self._variables, draft.settings)
+        draft.see(names, "the line")
         if cell is None:
             if not flags.rest:
                 raise PlanError("%parallel: there is no command; write it after the flags: %parallel -r web uptime")

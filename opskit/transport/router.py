@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opskit.transport.local import ADDRESS, LocalTransport
+from opskit.transport.local import ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Router:
     """A transport that hands each host to the right one."""
 
-    def __init__(self, ssh: Transport) -> None:
+    def __init__(self, ssh: Transport, local: Transport) -> None:
         self._ssh = ssh
-        self._local = LocalTransport()
+        self._local = local
 
     async def prepare(self, steps: Iterable[Step]) -> None:
         """Make every way ready that these steps need."""

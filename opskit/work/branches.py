@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opskit.fleet.conditions import Condition
-    from opskit.work.options import Terms
     from opskit.work.template import Template
+    from opskit.work.terms import Terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,9 +11,10 @@ from opskit.fleet import Inventory
 from opskit.fleet.conditions import Condition
 from opskit.fleet.selection import choose
 from opskit.work.branches import Branch
-from opskit.work.options import OF_BRANCH, OPTIONS, SELECTION, branch_terms, checked, run_terms
-from opskit.work.plan import Plan, make_plan
+from opskit.work.options import OF_BRANCH, OPTIONS, SELECTION, checked
+from opskit.work.planning import make_plan
 from opskit.work.template import Template
+from opskit.work.terms import branch_terms, run_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from opskit.fleet import Host
     from opskit.fleet.names import Names
     from opskit.settings import Settings
+    from opskit.work.plan import Plan
 
 
 class Draft:
@@ -42,6 +44,7 @@ class Draft:
         self.terms = run_terms(self._options, settings)
         self._branches: list[Branch] = []
         self._otherwise_at: str | None = None
+        self._check: Branch | None = None
 
     def when(
         self,
@@ -59,7 +62,8 @@ class Draft:
             last = checks.yes_or_no(last)
         except ValueError as error:
             raise PlanError(f"branch `{compiled.label}`: last={last!r} {error}") from None
-        self._add(compiled.label, compiled, command, names, place, options, last=last)
+        branch = self._branch(compiled.label, compiled, command, names, place, options, last=last)
+        self._branches.append(branch)
 
     def otherwise(self, command: str, names: Names, place: str, options: Mapping[str, Any]) -> None:
         """Add the branch of the hosts that nothing else matched."""
@@ -69,13 +73,18 @@ class Draft:
                 "put both commands into one branch"
             )
         self._otherwise_at = place
-        self._add("else", None, command, names, place, options)
+        self._branches.append(self._branch("else", None, command, names, place, options))
 
     def everywhere(self, command: str, names: Names, place: str) -> None:
         """Make this the run's one command, without a condition."""
-        self._add(None, None, command, names, place, {})
+        self._branches.append(self._branch(None, None, command, names, place, {}))
 
-    def _add(
+    def see(self, names: Names, place: str) -> None:
+        """Take what the run's own options may name, such as a command to check each chunk by."""
+        if isinstance(self.terms.check, str):
+            self._check = self._branch("check", None, self.terms.check, names, place, {})
+
+    def _branch(
         self,
         label: str | None,
         condition: Condition | None,
@@ -85,13 +94,18 @@ class Draft:
         options: Mapping[str, Any],
         *,
         last: bool = False,
-    ) -> None:
+    ) -> Branch:
         where = self._place if label is None else f"branch `{label}`"
         if not isinstance(command, str):
             raise PlanError(f"{where}: a command must be text, not {type(command).__name__}")
         template = Template.compile(command, names, enabled=self.terms.template, place=place)
         terms = branch_terms(self._options, checked(options, OF_BRANCH, where), self.settings, where)
-        self._branches.append(Branch(label, condition, template, terms, last=last))
+        return Branch(label, condition, template, terms, last=last)
+
+    @property
+    def brings_hosts(self) -> bool:
+        """Whether an inventory was given with the call, in place of the one in use."""
+        return isinstance(self._options.get("hosts"), Inventory)
 
     def plan(self, default: Callable[[], Inventory]) -> Plan:
         """Select the hosts and decide what runs where.
@@ -104,10 +118,10 @@ class Draft:
             PlanError, ConditionError, TemplateError: As `make_plan`.
         """
         criteria = {name: value for name, value in self._options.items() if name in SELECTION}
-        inventory = criteria.pop("hosts") if isinstance(criteria.get("hosts"), Inventory) else default()
+        inventory = criteria.pop("hosts") if self.brings_hosts else default()
         skips = self.terms.on_no_hosts == "skip"
         hosts = choose(inventory, **criteria) if skips else inventory.select(**criteria)
-        plan = make_plan(hosts, self._branches, self.terms, inventory.roles)
+        plan = make_plan(hosts, self._branches, self.terms, inventory.roles, self._check)
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
 
     def _warnings(self, plan: Plan) -> Iterator[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from opskit import checks
 from opskit.errors import PlanError, did_you_mean
-from opskit.frames.hosts import is_frame
+from opskit.work import values
 
 if TYPE_CHECKING:
-    from opskit.settings import Settings
+    from os import PathLike
+
+    from opskit.results import Results
+    from opskit.secrets import Secret
 
 OnOutput = Callable[[str, str, str], object]
 """Called with a host's name, `stdout` or `stderr`, and one whole line without its end."""
@@ -28,10 +29,15 @@ class BranchOptions(TypedDict, total=False):
 
     timeout: float | str | None
     connect_timeout: float | str
+    user: str
+    sudo: bool | str
     env: Mapping[str, object] | str | None
     cwd: str | PathLike[str]
     shell: str | bool
-    stdin: str | bytes | PathLike[str] | Any
+    pty: bool
+    stdin: str | bytes | PathLike[str] | Secret | Any
+    answers: Mapping[str, str | Secret]
+    on_disconnect: Literal["end", "leave"]
     on_output: OnOutput
 
 
@@ -47,78 +53,16 @@ class RunOptions(BranchOptions, total=False):
     on_no_hosts: Literal["error", "skip"]
     chunk: int | str | list[int | str]
     fanout: int
+    pause: float | str
+    check: str | Callable[[Results], object]
+    retries: int
     on_error: Literal["stop", "continue"]
     max_failures: int | str
+    confirm: bool
+    parse: Any
     name: str
     variables: Mapping[str, object]
     template: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A number of hosts, or a part of them."""
-
-    amount: float
-    percent: bool
-
-    def of(self, total: int) -> int:
-        """How many of `total` hosts this is, rounded down."""
-        # In binary fractions 18.4 % of 375 is a little less than 69.
-        return int(total * self.amount / 100 + 1e-9) if self.percent else int(self.amount)
-
-
-def _share(value: object, *, least: int) -> Share:
-    """N, or a percentage such as "25%"."""
-    allowed = f'must be a whole number, {least} or more, or a percentage such as "25%"'
-    percent = isinstance(value, str) and value.strip().endswith("%")
-    try:
-        amount = checks.number(value.strip().removesuffix("%")) if percent else checks.whole(value, least=least)  # type: ignore[attr-defined]  # text, if a percentage
-    except ValueError:
-        raise ValueError(allowed) from None
-    if percent and not (0 < amount <= 100 or amount == least == 0):  # noqa: PLR2004 - the whole, in percent
-        raise ValueError(allowed)
-    return Share(amount, percent=percent)
-
-
-def _chunk(value: object) -> tuple[Share, ...]:
-    """One size, or a list of sizes whose last entry repeats (in text: separated by commas)."""
-    if isinstance(value, str) and "," in value:
-        value = [part.strip() for part in value.split(",")]
-    if isinstance(value, (list, tuple)):
-        if not value:
-            raise ValueError("must not be an empty list")
-        return tuple(_share(entry, least=1) for entry in value)
-    return (_share(value, least=1),)
-
-
-def _max_failures(value: object) -> Share:
-    return _share(value, least=0)
-
-
-def _stdin(value: object) -> bytes | Path:
-    """What a command reads: text, bytes, a file's path (as Path), or a frame (as CSV)."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, PathLike):
-        path = checks.path(value)
-        if not path.is_file():
-            raise ValueError(f"is no file (working folder {Path.cwd()})")
-        return path
-    if is_frame(value):
-        return str(value.to_csv(index=False)).encode()
-    raise ValueError("must be text, bytes, a Path or a DataFrame")
-
-
-def _variables(value: object) -> Mapping[str, object]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError("must be a mapping of names to values")
-    return dict(value)
-
-
-def _directory(value: object) -> str:
-    return checks.text(str(value) if isinstance(value, PathLike) else value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +73,17 @@ class Option:
         check: From what was given to the checked value; raises ValueError with what is allowed.
         doc: One line for help.
         scope: `run`, or `branch` if a branch may set its own; `selection` goes to `Inventory.select`.
-        short: A magic's one-letter flag.
-        switch: Whether its flag takes no value.
-        flag: Whether it has a flag at all: not where only Python can say the value.
+        short: Its one-letter flag.
+        switch: Whether its flag takes no value; "or value": it may, after a `=`.
+        value: What help calls its flag's value.
     """
 
     check: checks.Check
     doc: str
     scope: Literal["selection", "run", "branch"] = "run"
     short: str | None = None
-    switch: bool = False
-    flag: bool = True
+    switch: bool | Literal["or value"] = False
+    value: str = "VALUE"
 
 
 def _as_given(value: Any) -> Any:
@@ -147,62 +91,72 @@ def _as_given(value: Any) -> Any:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "roles": Option(_as_given, "hosts that have any of these roles", "selection", short="r"),
-    "hosts": Option(_as_given, "hosts by name or pattern, such as web[1-20],db*", "selection", short="w"),
-    "only": Option(_as_given, "hosts with these vars, such as dc=ams", "selection"),
-    "except_": Option(_as_given, "hosts without these vars", "selection"),
-    "limit": Option(_as_given, "the first N of them", "selection"),
-    "once": Option(checks.yes_or_no, "only the first of them", "selection", switch=True),
-    "on_no_hosts": Option(checks.one_of("error", "skip"), "what becomes of a selection without hosts: error, skip"),
-    "chunk": Option(_chunk, "hosts between two barriers: N, 25%, or a list such as 1,10%,100%"),
-    "fanout": Option(checks.count, "how many hosts are worked on at once"),
-    "on_error": Option(checks.one_of("stop", "continue"), "after a bad chunk: stop, continue"),
-    "max_failures": Option(
-        _max_failures, "after how many bad hosts, N or 10%, nothing more is sent; left out: after a chunk with one"
+    "roles": Option(_as_given, "hosts that have any of these roles", "selection", short="r", value="ROLES"),
+    "hosts": Option(
+        _as_given, "hosts by name or pattern, such as web[1-20],db*", "selection", short="w", value="HOSTS"
     ),
-    "timeout": Option(checks.limit_in_seconds, "seconds a command may run", "branch"),
-    "connect_timeout": Option(checks.seconds, "seconds to connect and log in", "branch"),
-    "env": Option(checks.environment, 'environment, such as "A=b C=d"', "branch"),
-    "cwd": Option(_directory, "folder to run in", "branch"),
-    "shell": Option(checks.shell, "what runs the command; false: sent as it is", "branch"),
-    "stdin": Option(_stdin, "what the command reads", "branch"),
-    "on_output": Option(checks.function, "called with host, stream and each line", "branch", flag=False),
-    "name": Option(checks.text, "what the run is called"),
+    "only": Option(_as_given, "hosts with these vars, such as dc=ams", "selection", value="NAME=VALUE"),
+    "except_": Option(_as_given, "hosts without these vars", "selection", value="NAME=VALUE"),
+    "limit": Option(_as_given, "the first N of them", "selection", value="N"),
+    "once": Option(checks.yes_or_no, "only the first of them", "selection", switch=True),
+    "on_no_hosts": Option(
+        checks.one_of("error", "skip"), "what becomes of a selection without hosts: error, skip", value="error|skip"
+    ),
+    "chunk": Option(
+        values.chunk_sizes, "hosts between two barriers: N, 25%, or a list such as 1,10%,100%", value="SIZES"
+    ),
+    "fanout": Option(checks.count, "how many hosts are worked on at once", value="N"),
+    "pause": Option(values.pause, "seconds between chunks", value="SECONDS"),
+    "check": Option(
+        values.check, "a command that must pass on a chunk's hosts before the next one starts", value="COMMAND"
+    ),
+    "retries": Option(values.rounds, "how often the unreachable are tried again, after a while", value="N"),
+    "on_error": Option(checks.one_of("stop", "continue"), "after a bad chunk: stop, continue", value="stop|continue"),
+    "max_failures": Option(
+        values.max_failures,
+        "after how many bad hosts, N or 10%, nothing more is sent; left out: after a chunk with one",
+        value="N|N%",
+    ),
+    "timeout": Option(checks.limit_in_seconds, "seconds a command may run", "branch", value="SECONDS"),
+    "connect_timeout": Option(checks.seconds, "seconds to connect and log in", "branch", value="SECONDS"),
+    "user": Option(checks.user, "who logs in", "branch", value="USER"),
+    "sudo": Option(
+        values.sudo, "run as root, or as another user: --sudo=postgres", "branch", switch="or value", value="USER"
+    ),
+    "env": Option(checks.environment, 'environment, such as "A=b C=d"', "branch", value="NAME=VALUE"),
+    "cwd": Option(values.directory, "folder to run in", "branch", value="FOLDER"),
+    "shell": Option(checks.shell, "what runs the command; false: sent as it is", "branch", value="PATH"),
+    "pty": Option(checks.yes_or_no, "run in a terminal", "branch", switch=True),
+    "stdin": Option(values.stdin, "what the command reads", "branch", value="TEXT"),
+    "answers": Option(
+        values.answers, "what is typed at prompts that match, such as Continue=yes", "branch", value="REGEX=TEXT"
+    ),
+    "on_disconnect": Option(
+        checks.one_of("end", "leave"),
+        "what becomes of a command if this side dies: end, leave",
+        "branch",
+        value="end|leave",
+    ),
+    "on_output": Option(checks.function, "called with host, stream and each line", "branch", value="FUNCTION"),
+    "name": Option(checks.text, "what the run is called", value="NAME"),
     "dry_run": Option(checks.yes_or_no, "make the plan and send nothing", short="n", switch=True),
-    "variables": Option(_variables, "names for conditions and templates", flag=False),
-    "template": Option(checks.yes_or_no, "whether {{ }} is filled in", flag=True),
+    "confirm": Option(checks.yes_or_no, "ask before anything is sent", switch=True),
+    "parse": Option(values.parser, "turn output into columns: df, json, csv or any parser of jc", value="PARSER"),
+    "wait": Option(checks.yes_or_no, "whether the call waits for the end", value="true|false"),
+    "variables": Option(
+        values.variables, "names for conditions and templates, such as release=v42", value="NAME=VALUE"
+    ),
+    "template": Option(checks.yes_or_no, "whether {{ }} is filled in", value="true|false"),
 }
+
+
+def flag_of(name: str) -> str:
+    """How an option is written on a command line, a magic's or a shell's."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
 
 SELECTION = frozenset(name for name, option in OPTIONS.items() if option.scope == "selection")
 OF_BRANCH = frozenset(name for name, option in OPTIONS.items() if option.scope == "branch")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How one branch's command is run; shared by all its steps."""
-
-    timeout: float | None
-    connect_timeout: float
-    env: tuple[tuple[str, str], ...]
-    cwd: str | None
-    shell: str | Literal[False]
-    stdin: bytes | Path
-    on_output: OnOutput | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunTerms:
-    """How a run goes, apart from its branches."""
-
-    chunk: tuple[Share, ...] | None
-    fanout: int
-    on_error: Literal["stop", "continue"]
-    max_failures: Share | None
-    on_no_hosts: Literal["error", "skip"]
-    name: str | None
-    dry_run: bool
-    template: bool
-    variables: Mapping[str, object]
 
 
 def checked(given: Mapping[str, Any], known: Iterable[str], place: str) -> dict[str, Any]:
@@ -225,43 +179,5 @@ def _check(name: str, value: Any, place: str) -> Any:
         return OPTIONS[name].check(value)
     except ValueError as error:
         # What may hold a password is not shown.
-        shown = "" if name in ("env", "stdin", "variables") else "=" + re.sub(r"\s+", " ", repr(value))[:80]
+        shown = "" if name in ("env", "stdin", "variables", "answers") else "=" + re.sub(r"\s+", " ", repr(value))[:80]
         raise PlanError(f"{place}: {name}{shown} {error}") from None
-
-
-def run_terms(given: Mapping[str, Any], settings: Settings) -> RunTerms:
-    """From a run's checked options."""
-    return RunTerms(
-        chunk=given.get("chunk"),
-        fanout=given.get("fanout", settings.fanout),
-        on_error=given.get("on_error", "stop"),
-        max_failures=given.get("max_failures"),
-        on_no_hosts=given.get("on_no_hosts", "error"),
-        name=given.get("name"),
-        dry_run=given.get("dry_run", False),
-        template=given.get("template", True),
-        variables=given.get("variables", {}),
-    )
-
-
-def branch_terms(of_run: Mapping[str, Any], of_branch: Mapping[str, Any], settings: Settings, place: str) -> Terms:
-    """From the settings, the run's checked options, and the branch's own, which win (`env` by name).
-
-    Raises:
-        PlanError: `shell=False` together with `env` or `cwd`, which only a shell could carry out.
-    """
-    given = {**of_run, **of_branch}
-    env = {**dict(settings.env), **dict(of_run.get("env", ())), **dict(of_branch.get("env", ()))}
-    terms = Terms(
-        timeout=given.get("timeout", settings.timeout),
-        connect_timeout=given.get("connect_timeout", settings.connect_timeout),
-        env=tuple(env.items()),
-        cwd=given.get("cwd"),
-        shell=given.get("shell", settings.shell),
-        stdin=given.get("stdin", b""),
-        on_output=given.get("on_output"),
-    )
-    if terms.shell is False and (terms.env or terms.cwd):
-        culprit = "env" if terms.env else "cwd"
-        raise PlanError(f"{place}: shell=False sends the command as it is, so {culprit} can't be set for it")
-    return terms

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from opskit.errors import PlanError
-from opskit.rendering.escape import html, one_line, terminal
-from opskit.rendering.excerpt import head_and_tail
-from opskit.rendering.folding import fold
+from opskit.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection
+    from os import PathLike
 
     import pandas as pd
 
     from opskit.fleet import Host, Inventory
-    from opskit.work.branches import Branch
-    from opskit.work.options import RunTerms, Share, Terms
-
-_SHOWN = 200
-_COMMAND_LINES, _COMMAND_CHARACTERS = 40, 2_000
+    from opskit.results import Results
+    from opskit.work.terms import RunTerms, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,7 @@ class Step:
         command: The rendered command.
         terms: How it is run.
         chunk: From 1.
+        secrets: What the command names as `$OPSKIT_SECRET_1`, `$OPSKIT_SECRET_2` and so on.
     """
 
     host: Host
@@ -42,6 +40,7 @@ class Step:
     command: str
     terms: Terms
     chunk: int
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)  # without slots: chunks and skipped are made once, when asked for
@@ -51,14 +50,18 @@ class Plan:
     Attributes:
         hosts: The selected hosts, in inventory order.
         steps: In inventory order; a host's steps in the order of their branches.
-        warnings: What a person should know before it runs.
         terms: The run's own options.
+        warnings: What a person should know before it runs.
+        checks: What must pass on a chunk's hosts before the next one starts; a step for each host.
+        performer: What `apply` calls.
     """
 
     hosts: Inventory
     steps: tuple[Step, ...]
     terms: RunTerms
     warnings: tuple[str, ...] = ()
+    checks: tuple[Step, ...] = ()
+    performer: Callable[[Plan], Results] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str | None:
@@ -88,166 +91,88 @@ class Plan:
 
         return plan_frame(self.steps)
 
+    def apply(self) -> Results:
+        """Run these steps and no others.
+
+        Raises:
+            PlanChanged: A host of the plan is not in the inventory in use any more, or has another address, port or
+                user; nothing was sent.
+            CommandError: As `opskit.run`.
+        """
+        if self.performer is None:
+            raise PlanError(
+                "this plan was not made by opskit.plan, `dry_run=True` or opskit.load_plan: it can't be run"
+            )
+        return self.performer(replace(self, terms=replace(self.terms, wait=True)))
+
+    def diff(self, other: Plan) -> pd.DataFrame:
+        """What this plan has and `other` has not, and the other way round.
+
+        Returns a row a step that differs: change (category: added, removed, changed), chunk (Int64), host, branch
+        (category), command and was (strings): the command here and the one there.
+        """
+        from opskit.frames.plan import plan_difference
+
+        return plan_difference(_numbered(self.steps), _numbered(other.steps))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the plan to a file that only its owner can read. Secrets are written by name alone.
+
+        Raises:
+            PlanError: It holds what no file can: a function, or a secret that was given as a value.
+        """
+        from opskit.work.saved import save
+
+        save(self, path)
+
+    def only(self, wanted: Collection[int]) -> Plan:
+        """The plan with just the steps of these positions, in chunks numbered from 1, and without checks."""
+        steps = [step for position, step in enumerate(self.steps) if position in wanted]
+        numbers = {chunk: number for number, chunk in enumerate(dict.fromkeys(step.chunk for step in steps), 1)}
+        busy = {step.host.name for step in steps}
+        return replace(
+            self,
+            hosts=self.hosts.select(hosts=[host for host in self.hosts if host.name in busy]),
+            steps=tuple(replace(step, chunk=numbers[step.chunk]) for step in steps),
+            checks=(),
+            terms=replace(self.terms, check=None, wait=True),
+        )
+
     def __len__(self) -> int:
         return len(self.steps)
 
     def __bool__(self) -> bool:
         return True
 
+    @cached_property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The secrets that its steps need, each once."""
+        steps = (*self.steps, *self.checks)
+        found = dict.fromkeys(secret for step in steps for secret in step.secrets)
+        for terms in {id(step.terms): step.terms for step in steps}.values():
+            given = (terms.stdin, *(value for _, value in (*terms.env, *terms.answers)))
+            found |= dict.fromkeys(value for value in given if isinstance(value, Secret))
+        return tuple(found)
+
     def __str__(self) -> str:
-        chunks, lines = self.chunks, [self._headline()]
-        for number, steps in enumerate(chunks, 1):
-            lines.append(f"chunk {number} of {len(chunks)}: {fold(_names(steps))}")
-            lines += [
-                f"  {fold(names)}  [{one_line(_route(branch), 160)}]  "
-                + terminal(_faithful(command)).replace("\n", "\n      ")
-                for branch, command, names in _folded(steps)
-            ]
-        shown = _fitting(lines)
-        if left := sum(line.count("\n") + 1 for line in lines[shown:]):
-            lines[shown:] = [_more(left, "line")]
-        if self.skipped:
-            lines.append(f"skipped, no branch matches: {fold(host.name for host in self.skipped)}")
-        return "\n".join(lines + [f"warning: {terminal(warning)}" for warning in self.warnings])
+        from opskit.work.plan_display import as_text
+
+        return as_text(self)
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        cell = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">{}</td>'
-        entries = [
-            (number, names, branch, _faithful(command))
-            for number, steps in enumerate(self.chunks, 1)
-            for branch, command, names in _folded(steps)
-        ]
-        shown = _fitting([command for *_, command in entries])
-        rows = [
-            "<tr>"
-            + "".join(
-                cell.format(text)
-                for text in (
-                    str(number),
-                    html(fold(names)),
-                    html(_route(branch)),
-                    f'<code style="white-space:pre-wrap">{html(command)}</code>',
-                )
-            )
-            + "</tr>"
-            for number, names, branch, command in entries[:shown]
-        ]
-        notes = [_more(len(entries) - shown, "row")] if len(entries) > shown else []
-        notes += [f"skipped, no branch matches: {fold(host.name for host in self.skipped)}"] if self.skipped else []
-        notes += [f"⚠ {warning}" for warning in self.warnings]
-        heads = "".join(f'<th style="text-align:left">{word}</th>' for word in ("chunk", "hosts", "branch", "command"))
-        return (
-            f'<div class="opskit-plan tex2jax_ignore mathjax_ignore"><b>{html(self._headline())}</b>'
-            f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-            + "".join(f"<div>{html(note)}</div>" for note in notes)
-            + "</div>"
-        )
+        from opskit.work.plan_display import as_html
 
-    def _headline(self) -> str:
-        chunks = self.chunks
-        busy = len({step.host.name for step in self.steps})
-        where = f"{_counted(len(self.steps), 'step')} on {busy} of {_counted(len(self.hosts), 'host')}"
-        how = f"{_counted(len(chunks), 'chunk')}, at most {self.fanout} hosts at once"
-        return f"{one_line(self.name or 'plan', 60)}: {where}, {how}"
+        return as_html(self)
 
 
-def make_plan(hosts: Inventory, branches: Sequence[Branch], terms: RunTerms, known_roles: Collection[str]) -> Plan:
-    """Decide what runs where, without touching any host.
-
-    Every condition is evaluated once for each host, in inventory order; then the commands are rendered.
-
-    Args:
-        hosts: The selected hosts.
-        branches: In declared order; the `otherwise`, if any, stands anywhere.
-        terms: The run's own options.
-        known_roles: The roles of the whole inventory, to warn of one that nobody has.
-
-    Raises:
-        PlanError: No branch, or more than one `otherwise`.
-        ConditionError: A condition raised on a host, or gave no truth value.
-        TemplateError: A command could not be rendered for a host.
-    """
-    if not branches:
-        raise PlanError('there is nothing to run: add a branch, such as when("in_(\'app\')", "uptime")')
-    routed = [(host, list(_matching(host, branches))) for host in hosts]
-    busy = [(host, matched) for host, matched in routed if matched]
-    steps = []
-    for (host, matched), chunk in zip(busy, _chunk_numbers(len(busy), terms.chunk), strict=True):
-        for branch in matched:
-            command = branch.template.render(host)
-            if not command.strip():
-                raise PlanError(f"{_route(branch.label)}: the command is empty on {host.name}; there is nothing to run")
-            steps.append(Step(host, branch.label, command, branch.terms, chunk))
-    return Plan(hosts, tuple(steps), terms, tuple(_warnings(branches, known_roles)))
-
-
-def _matching(host: Host, branches: Sequence[Branch]) -> Iterator[Branch]:
-    """The branches of a host: all that match, up to a `last`; else the `otherwise`."""
-    matched = False
-    for branch in branches:
-        if branch.condition is not None and branch.condition.holds(host):
-            matched = True
-            yield branch
-            if branch.last:
-                return
-    if not matched:
-        yield from (branch for branch in branches if branch.otherwise)
-
-
-def _chunk_numbers(total: int, sizes: tuple[Share, ...] | None) -> Iterator[int]:
-    """The chunk of each of `total` hosts; the last size repeats."""
-    if sizes is None:
-        yield from (1 for _ in range(total))
-        return
-    done, number = 0, 0
-    while done < total:
-        size = max(1, sizes[min(number, len(sizes) - 1)].of(total))
-        number += 1
-        yield from (number for _ in range(min(size, total - done)))
-        done += size
-
-
-def _warnings(branches: Sequence[Branch], known_roles: Collection[str]) -> Iterator[str]:
-    for branch in branches:
-        if branch.condition is not None:
-            for role in sorted(branch.condition.asked_roles - set(known_roles)):
-                yield f"no host has the role {role!r}, which `{branch.label}` asks for"
-
-
-def _folded(steps: Sequence[Step]) -> list[tuple[str | None, str, list[str]]]:
-    """Branch, command and hosts: one entry for all hosts that run the same."""
-    found: dict[tuple[str | None, str], list[str]] = {}
+def _numbered(steps: tuple[Step, ...]) -> dict[tuple[str, str | None, int], Step]:
+    """Steps by host, branch, and which one of those it is."""
+    seen: Counter[tuple[str, str | None]] = Counter()
+    found = {}
     for step in steps:
-        found.setdefault((step.branch, step.command), []).append(step.host.name)
-    return [(branch, command, names) for (branch, command), names in found.items()]
-
-
-def _faithful(command: str) -> str:
-    """A command as it is sent, with its blanks and lines; of a long one head and tail. Not yet escaped."""
-    return head_and_tail(command.rstrip("\n"), lines=_COMMAND_LINES, characters=_COMMAND_CHARACTERS)
-
-
-def _fitting(texts: Sequence[str]) -> int:
-    """How many of these make a page: each is shown whole, or not at all."""
-    return sum(end <= _SHOWN for end in accumulate(text.count("\n") + 1 for text in texts))
-
-
-def _names(steps: Sequence[Step]) -> Iterator[str]:
-    return iter(dict.fromkeys(step.host.name for step in steps))
-
-
-def _route(branch: str | None) -> str:
-    if branch is None:
-        return "all"
-    return branch if branch == "else" else f"when {branch}"
-
-
-def _more(number: int, noun: str) -> str:
-    return f"... and {number} more {noun if number == 1 else noun + 's'}; .df has every step"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        seen[step.host.name, step.branch] += 1
+        found[step.host.name, step.branch, seen[step.host.name, step.branch]] = step
+    return found

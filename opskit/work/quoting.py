@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit.work.shell_context import HOLE
 
@@ -21,6 +21,9 @@ _RESERVED = frozenset(
 
 _ANNOUNCED = re.compile(r"<<-?[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s;&|<>()'\"\\])+)")
 _IGNORED = str.maketrans("", "", "'\"\\$`() \t" + HOLE)
+
+SECRET_VARIABLE: Final = "OPSKIT_SECRET_"  # noqa: S105 - a name
+"""What a shell variable that holds a secret is called, up to its number."""
 
 
 def quoted(value: str, context: Context) -> str | None:

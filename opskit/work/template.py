@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from opskit.errors import TemplateError, did_you_mean
 from opskit.fleet.names import near_attributes
+from opskit.masking import MASK
 from opskit.rendering.escape import terminal
-from opskit.work.quoting import ending_documents, quoted, why_quoted
+from opskit.secrets import Secret
+from opskit.work.quoting import SECRET_VARIABLE, ending_documents, quoted, why_quoted
 from opskit.work.shell_context import HOLE, Context, contexts
 
 if TYPE_CHECKING:
@@ -26,7 +29,15 @@ LONGEST_COMMAND = 128 * 1024
 
 _OWN_NAMES = frozenset({"server", "configuration"})
 _AS_IT_IS = "`template=False` sends the text as it is"
+_ALONE = "there is a secret in it, and a secret can only stand for itself: {{ name }}"
 _GO_TEMPLATE = re.compile(r"-?\s*\.")
+
+
+class Rendered(NamedTuple):
+    """A command for one host, and the secrets that it names by `"$OPSKIT_SECRET_1"` and so on."""
+
+    command: str
+    secrets: tuple[Secret, ...] = ()
 
 
 class Raw(str):
@@ -84,21 +95,22 @@ class Template:
         found = contexts(HOLE.join(literals)) if expressions else []
         return cls(tuple(literals), tuple(expressions), tuple(found), place, values)
 
-    def render(self, host: Host) -> str:
-        """The command for a host.
+    def render(self, host: Host) -> Rendered:
+        """The command for a host. A secret is named in it by a shell variable, which the transport sets.
 
         Raises:
             TemplateError: An expression raised or gave no text, a value can't be quoted where it stands or would end
                 a here-document, or the command can't be sent: it has a NUL, or is over 128 KiB long.
         """
         if not self.expressions:
-            return self.literals[0]
+            return Rendered(self.literals[0])
         names = {**self._values, "server": host}
         values = [_value(expression, names, host) for expression in self.expressions]
         places = list(self._contexts_with(values))
         words = []
+        secrets: dict[Secret, int] = {}
         for expression, value, context in zip(self.expressions, values, places, strict=True):
-            word = value if isinstance(value, Raw) else quoted(value, context)
+            word = _word(value, context, secrets)
             if word is None:
                 raise TemplateError(_refusal(expression, value, context, host))
             words.append(word)
@@ -108,12 +120,12 @@ class Template:
             for number in ending_documents(self._filled_with([HOLE + word for word in words])):
                 if places[number].place and not isinstance(values[number], Raw):
                     raise TemplateError(_ends_document(self.expressions[number], host))
-        return command
+        return Rendered(command, tuple(secrets))
 
     def _filled_with(self, words: list[str]) -> str:
         return "".join(chain.from_iterable(zip_longest(self.literals, words, fillvalue="")))
 
-    def _contexts_with(self, values: list[str]) -> Iterable[Context]:
+    def _contexts_with(self, values: list[str | Secret]) -> Iterable[Context]:
         """The contexts of the holes; raw values are shell text, so they are read as such."""
         if not any(isinstance(value, Raw) for value in values) or all(isinstance(value, Raw) for value in values):
             return self.contexts
@@ -194,15 +206,34 @@ def _named_in(expression: Expression, names: Names) -> dict[str, object]:
     return values
 
 
-def _value(expression: Expression, names: Mapping[str, object], host: Host) -> str:
+def _word(value: str | Secret, context: Context, secrets: dict[Secret, int]) -> str | None:
+    """What stands for a value in the command; None if it can't stand there safely."""
+    if isinstance(value, Raw):
+        return value
+    if not isinstance(value, Secret):
+        return quoted(value, context)
+    if context.place:
+        return None
+    return f'"${SECRET_VARIABLE}{secrets.setdefault(value, len(secrets) + 1)}"'
+
+
+def _value(expression: Expression, names: Mapping[str, object], host: Host) -> str | Secret:
     from jinja2 import UndefinedError
 
     try:
-        return _text(expression.evaluate(names))
+        value = expression.evaluate(names)
+        return value if isinstance(value, Secret) else _without_secrets(_text(value))
     except (Exception, SystemExit) as error:
         own = isinstance(error, (_NoTextError, UndefinedError))
         cause = terminal(str(error) if own else f"{type(error).__name__}: {error}")
         raise TemplateError(f"{expression} can't be filled in for {host.name}: {cause}") from error
+
+
+def _without_secrets(text: str) -> str:
+    """What a filter made of a secret would send its mask."""
+    if MASK in text or quote(MASK) in text:
+        raise _NoTextError(_ALONE)
+    return text
 
 
 class _NoTextError(TypeError):
@@ -239,9 +270,10 @@ def _has_no_text(kind: type) -> bool:
     return not any("__str__" in base.__dict__ for base in kind.__mro__[:-1])
 
 
-def _refusal(expression: Expression, value: str, context: Context, host: Host) -> str:
+def _refusal(expression: Expression, value: str | Secret, context: Context, host: Host) -> str:
+    why = "is a secret" if isinstance(value, Secret) else why_quoted(value)
     return (
-        f"{expression} can't be filled in for {host.name}: its value {why_quoted(value)}, so it needs quotes, and they "
+        f"{expression} can't be filled in for {host.name}: its value {why}, so it needs quotes, and they "
         f"could not hold {context.place}. Take the quotes around it away (a value brings its own), or set a variable "
         f'first, `value={{{{ {expression.text} }}}}`, and write "$value" here. '
         f"`{{{{ {expression.text} | raw }}}}` inserts it as it is"
@@ -290,5 +322,6 @@ def _environment() -> Environment:
             return f"{type(owner).__name__} has no {name!r}{near_attributes(owner, str(name))}"
 
     environment = jinja2.Environment(undefined=Missing)  # noqa: S701 - a shell's text, not HTML
-    environment.filters["raw"] = lambda value: Raw(_text(value))
+    # A secret's mask is refused with the rest of the text.
+    environment.filters["raw"] = lambda value: Raw(str(value) if isinstance(value, Secret) else _text(value))
     return environment

@@ -296,7 +296,7 @@ def test_progress_is_one_display_that_ends_with_the_end(ran: Ran) -> None:
 
 def test_help_and_config_are_there(ran: Ran) -> None:
     """Every flag, every setting."""
-    assert "--on-error VALUE" in ran.text("help")
+    assert "--on-error stop|continue" in ran.text("help")
     assert "connect_timeout        10.0 " in ran.text("config")
 
 
@@ -410,7 +410,7 @@ def test_a_question_mark_shows_every_flag(kernel: str) -> None:
         for source in ("%%parallel?", "%parallel?"):
             reply, _ = front.run(source)
             (page,) = reply["payload"]
-            assert "-r --roles VALUE" in page["data"][TEXT]
+            assert "-r --roles ROLES" in page["data"][TEXT]
             assert "when in_('app'): script/restart-mongrel" in page["data"][TEXT]
 
 

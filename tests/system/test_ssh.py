@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit.transport.ssh.way import Link, Way
+from opskit.transport.ssh.link import Link
+from opskit.transport.ssh.way import Way
 from tests.system.proxy import Proxy, server
 
 if TYPE_CHECKING:

@@ -139,5 +139,5 @@ def settings() -> float | None:
     opskit.configure(known_hosts="ops/known_hosts", identity_files=["~/.ssh/ops"])
     with opskit.configure(fanout=8, timeout=None):
         assert_type(opskit.settings.fanout, int)
-        assert_type(opskit.settings.env, tuple[tuple[str, str], ...])
+        assert_type(opskit.settings.env, tuple[tuple[str, str | opskit.Secret], ...])
         return opskit.settings.timeout

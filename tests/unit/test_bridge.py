@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from opskit import bridge
-from opskit.bridge import EngineLoop, UserThread, awaiting, block, engine
+from opskit.bridge import EngineLoop, UserThread, awaiting, block, engine, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,9 +146,9 @@ def test_a_display_that_raises_does_not_end_the_wait(waiting: str, caplog: pytes
         raise OSError("the terminal is gone")
 
     if waiting == "block":
-        block(future, broken, nothing)
+        block(future, harmless(broken), nothing)
     else:
-        asyncio.run(awaiting(future, broken, nothing))
+        asyncio.run(awaiting(future, harmless(broken), nothing))
     assert future.result() == 7
     assert ticks == [1]
     assert [record.getMessage() for record in caplog.records] == [

@@ -22,7 +22,8 @@ HEAVY = ("pandas", "numpy", "IPython", "ipywidgets", "sqlalchemy", "asyncssh", "
 PUBLIC = """
     __version__ configure settings
     Host Inventory load_inventory use
-    Parallel arun parallel run Plan Step
+    Handle Parallel arun load_plan parallel plan run Plan Step
+    Secret secret observe
     HostResult Results
     load_ipython_extension unload_ipython_extension
     AuthenticationError Cancelled CommandError ConditionError HostKeyError HostsBusy InventoryError JournalError

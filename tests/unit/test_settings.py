@@ -6,7 +6,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -50,6 +50,7 @@ def refused() -> str:
 def test_the_defaults_are_the_contracts() -> None:
     """What holds where nobody said anything."""
     assert current() == Settings(
+        ssh_config=None,
         known_hosts=None,
         identity_files=None,
         agent=True,
@@ -95,10 +96,12 @@ def test_each_source_leaves_the_others_settings_alone(
 def test_a_file_may_hold_everything(file: Callable[[str], Path]) -> None:
     """Values have TOML's types, and are checked as everywhere."""
     file(
+        "ssh_config = []\n"
         'known_hosts = ["~/a", "b c"]\nidentity_files = "~/.ssh/ops"\nagent = false\nhost_keys = "off"\n'
         'max_output = "2 MiB"\nshell = false\ninventory = "~/hosts.yaml"\n\n[env]\nLANG = "C"\nN = 1\n'
     )
     now = current()
+    assert now.ssh_config == ()
     assert now.known_hosts == (Path.home() / "a", Path("b c"))
     assert now.identity_files == (Path.home() / ".ssh/ops",)
     assert now.agent is now.shell is False
@@ -121,10 +124,12 @@ def test_the_environment_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSKIT_AGENT", "no")
     monkeypatch.setenv("OPSKIT_TIMEOUT", "none")
     monkeypatch.setenv("OPSKIT_KNOWN_HOSTS", f"~/a{os.pathsep}b c")
+    monkeypatch.setenv("OPSKIT_SSH_CONFIG", "none")
     monkeypatch.setenv("OPSKIT_ENV", "A=b C='x y'")
     monkeypatch.setenv("OPSKIT_SHELL", "false")
     now = current()
     assert (now.agent, now.timeout, now.shell) == (False, None, False)
+    assert now.ssh_config == (Path("none"),)  # as with `ssh -F`
     assert now.known_hosts == (Path.home() / "a", Path("b c"))
     assert now.env == (("A", "b"), ("C", "x y"))
 
@@ -241,7 +246,7 @@ def test_a_misspelt_variable_is_not_passed_over(monkeypatch: pytest.MonkeyPatch)
 
 def test_settings_can_be_looked_at() -> None:
     """`dir` has each, `repr` shows each, and an unknown one is answered with the near one."""
-    assert dir(opskit.settings) == sorted(get_type_hints(Settings))
+    assert dir(opskit.settings) == sorted(Settings.__annotations__)
     assert "fanout = 64\n" in repr(opskit.settings)
     with pytest.raises(SettingsError, match="no setting is called 'fanuot'; did you mean 'fanout'"):
         getattr(opskit.settings, "fanuot")  # noqa: B009 - mypy knows better

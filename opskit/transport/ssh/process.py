@@ -4,60 +4,62 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncssh
 
 from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Lost
-from opskit.transport.wrapper import MARK, killed, signalled
+from opskit.transport.dialogue import COLUMNS, LINES, TERM, Dialogue
+from opskit.transport.wrapper import killed, signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from opskit.engine.capture import Capture
+    from opskit.transport.passwords import Trials
+    from opskit.work.plan import Step
 
-LONGEST_GREETING = 64 * 1024
-"""How much a login shell may write before the wrapper's mark is not looked for any more."""
+NO_TERMINAL: Final[Mapping[str, Any]] = {}
+TERMINAL: Final[Mapping[str, Any]] = {
+    "term_type": TERM,
+    "term_size": (COLUMNS, LINES),
+    # Nothing is echoed that we type, and lines end as they do without a terminal.
+    "term_modes": {asyncssh.PTY_ECHO: 0, asyncssh.PTY_ONLCR: 0},
+}
 
-PIECE = 256 * 1024
 
-
-class RemoteProcess(asyncssh.SSHClientSession[bytes]):
+class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
     """The callbacks of one session channel, and what the engine asks of a process.
 
     Args:
+        step: What is run.
         capture: Takes the output.
-        stdin: What the command reads: bytes, a file, or None if its line closes that by itself.
         freed: Called once, when the channel is gone.
-        aside: Runs a line on the host beside this; gives its exit code, None if the host grants no session for it.
-        marked: Whether the line sent was wrapped, and so tells its group by a mark.
+        aside: Runs a line on the host beside this, which reads the given bytes; gives its exit code, None if the host
+            grants no session for it.
+        trials: The passwords that sudo may ask for.
     """
 
     def __init__(
         self,
+        step: Step,
         capture: Capture,
-        stdin: bytes | Path | None,
         freed: Callable[[], object],
-        aside: Callable[[str], Awaitable[int | None]],
-        *,
-        marked: bool,
+        aside: Callable[[str, bytes], Awaitable[int | None]],
+        trials: Trials,
     ) -> None:
-        self._capture = capture
-        self._stdin = stdin
+        super().__init__(step, capture, trials, marked=step.terms.shell is not False)
         self._freed = freed
         self._aside = aside
-        self._before_mark = b""
-        self._group: int | None = None
-        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not marked:
-            self._begun.set_result(None)
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._ending: Ending | None = None
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._drain: asyncio.TimerHandle | None = None
-        self._writable = asyncio.Event()
-        self._feeding: asyncio.Task[None] | None = None
+
+    @property
+    def terminal(self) -> Mapping[str, Any]:
+        """What is asked for when the channel is opened."""
+        return TERMINAL if self._step.terms.pty else NO_TERMINAL
 
     @property
     def opened(self) -> bool:
@@ -70,44 +72,32 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     def resume(self) -> None:
         """Listen to a command that was sent, though nobody waited for the host to take it."""
-        assert self._channel is not None
-        self._channel.resume_reading()
+        self._open_channel().resume_reading()
 
     def session_started(self) -> None:
         """Called by asyncssh when the host took the command."""
-        assert self._channel is not None
-        if isinstance(self._stdin, Path):
-            self._writable.set()
-            self._feeding = asyncio.ensure_future(self._feed(self._stdin))
-        elif self._stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended already, without reading
-                self._channel.write(self._stdin)
-            self._channel.write_eof()
+        self.listens()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Called by asyncssh with each piece of output."""
-        if datatype is None:
-            self._capture.received("stdout", data)
-        elif self._begun.done():
-            self._capture.received("stderr", data)
-        else:
-            self._look_for_mark(data)
+        self.heard("stdout" if datatype is None else "stderr", data)
 
-    def _look_for_mark(self, data: bytes) -> None:
-        """Cut the wrapper's mark out of what a login shell may have written around it."""
-        self._before_mark += data
-        before, mark, after = self._before_mark.partition(MARK.encode())
-        number, end, rest = after.partition(b"\n")
-        if mark and end:
-            self._group = int(number) if number.strip().isdigit() else None
-            self._stop_looking(before + rest)
-        elif len(self._before_mark) > LONGEST_GREETING:
-            self._stop_looking(self._before_mark)
+    def write(self, data: bytes) -> None:
+        """Send to its standard input."""
+        with suppress(BrokenPipeError):  # it has ended already, without reading
+            self._open_channel().write(data)
 
-    def _stop_looking(self, output: bytes) -> None:
-        if output:
-            self._capture.received("stderr", output)
-        self._begun.set_result(None)
+    def write_eof(self) -> None:
+        """Close its standard input."""
+        with suppress(BrokenPipeError):
+            self._open_channel().write_eof()
+
+    def fail(self, error: Exception) -> None:
+        """Hang up: this is what became of it."""
+        if not self._ended.done():
+            self._ended.set_exception(error)
+            self._ended.exception()  # nobody may be waiting
+        self._hang_up()
 
     def exit_status_received(self, status: int) -> None:
         """Called by asyncssh with the exit code."""
@@ -122,23 +112,12 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._ending = ending
         self._drain = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._hang_up)
 
-    def pause_writing(self) -> None:
-        """Called by asyncssh when the host does not read."""
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        """Called by asyncssh when the host reads again."""
-        self._writable.set()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncssh when the channel is gone, with a reason if the whole connection is."""
         if self._drain is not None:
             self._drain.cancel()
-        if self._feeding is not None:
-            self._feeding.cancel()
         self._freed()
-        if not self._begun.done():
-            self._stop_looking(self._before_mark)
+        self.gone()
         if self._ended.done():
             return
         if self._ending is None and exc is not None:
@@ -149,17 +128,21 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     async def wait(self) -> Ending:
         """Wait for the end of the command."""
-        return await asyncio.shield(self._ended)
-
-    async def begin(self, patience: float) -> None:
-        """Wait until the command began to run, as its wrapper tells, but no longer than `patience` seconds."""
-        await asyncio.wait([self._begun], timeout=patience)
+        try:
+            return await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            self.give_up()
+            raise
 
     async def end(self) -> str | None:
         """End the command's process group: TERM, then KILL. Returns what may be left, in words."""
-        left = f"process group {self._group}" if self._group else "its processes"
+        if self.never_began:
+            self._hang_up()  # and so sudo ends, which reads that there is no password
+            return None
+        group = self.group
+        left = f"process group {group}" if group else "its processes"
         try:
-            sure = await self._end_group(self._group) if self._group else None
+            sure = await self._end_group(group) if group else None
             if sure is None:
                 left, sure = "its processes", await self._end_leader()
         except (TimeoutError, OSError, asyncssh.Error):
@@ -170,40 +153,25 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
 
     async def _end_group(self, group: int) -> bool | None:
         """Signal the group from a session beside this one; None if the host grants none."""
-        if await self._aside(signalled(group, "TERM")) is None:
+        sudo, asks, typed = self._step.terms.sudo, self.password is not None, self.password or b""
+        if await self._aside(signalled(group, "TERM", sudo, asks=asks), typed) is None:
             return None
         await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
-        code = await self._aside(killed(group))
+        code = await self._aside(killed(group, sudo, asks=asks), typed)
         return None if code is None else code == 0
 
     async def _end_leader(self) -> bool:
         """Ask the server to signal the command; it may refuse without a word."""
-        assert self._channel is not None
         for signal in ("TERM", "KILL"):
-            self._channel.send_signal(signal)
+            self._open_channel().send_signal(signal)
             await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
             if self._ending is not None:
                 return True
         return False
 
     def _hang_up(self) -> None:
-        assert self._channel is not None
-        self._channel.abort()
+        self._open_channel().abort()
 
-    async def _feed(self, path: Path) -> None:
-        """Send a file piece by piece, no faster than the host reads."""
+    def _open_channel(self) -> asyncssh.SSHClientChannel[bytes]:
         assert self._channel is not None
-        try:
-            with path.open("rb") as file:  # a moment; in a thread a cancel would lose the open file
-                while piece := await asyncio.to_thread(file.read, PIECE):
-                    await self._writable.wait()
-                    self._channel.write(piece)
-            self._channel.write_eof()
-        except BrokenPipeError:
-            pass  # it ended without reading all of it
-        except OSError as error:
-            if not self._ended.done():
-                why = f"{path} could not be read ({error.strerror}); the command got a part of it, and may still run"
-                self._ended.set_exception(Lost(why))
-                self._ended.exception()  # nobody may be waiting
-            self._hang_up()
+        return self._channel

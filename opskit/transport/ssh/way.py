@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncssh
 
 from opskit.engine.ports import Lost, Refused, Unreachable
-from opskit.transport.command_line import reads_nothing
-from opskit.transport.ssh.failures import Attempt, explained
-from opskit.transport.ssh.known_hosts import remember
+from opskit.transport.ssh.dialling import dialled
+from opskit.transport.ssh.link import Link
 from opskit.transport.ssh.process import RemoteProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from opskit.engine.capture import Capture
+    from opskit.fleet import Host
     from opskit.settings import Settings
+    from opskit.transport.passwords import Trials
+    from opskit.transport.ssh.failures import Attempt
     from opskit.transport.ssh.login import Credentials, Login
+    from opskit.transport.ssh.pool import Pool
+    from opskit.transport.ssh.route import Endpoint
     from opskit.work.plan import Step
 
 SECONDS_TO_NOTICE = 0.02
 """How long a server is given to notice that a session has ended, before it is asked for another."""
 
-SECONDS_TO_OBEY = 3.0
-"""How long a host may take to run a short line of our own."""
-
 
 class Opening(NamedTuple):
-    """On what terms a run opens and uses a way."""
+    """On what terms a run opens and uses a way.
 
-    credentials: Credentials
+    Attributes:
+        credentials: Those of every login on the way.
+        down: Bastions that could not be reached, until when that is believed, and why.
+        trials: The passwords that hosts and sudo may ask for.
+        hosts: Whose passwords log in to an endpoint.
+        bastions: The endpoints that others are reached through.
+    """
+
+    credentials: Mapping[Login, Credentials]
     connect_timeout: float
     settings: Settings
     lines: Mapping[tuple[str, int], str]
+    down: dict[Endpoint, tuple[float, Unreachable]]
+    trials: Trials
+    hosts: Mapping[Endpoint, Host]
+    bastions: Collection[Endpoint]
 
 
 def said_by(step: Step) -> tuple[str, int]:
@@ -48,16 +61,14 @@ class Way:
     """All connections to one endpoint.
 
     Args:
-        address: Where it goes.
-        port: The port there.
-        login: How it logs in.
+        endpoint: Where it goes.
+        pool: Where it finds its bastion, and how many others are at the same door.
         closed: Called when nothing is open any more.
     """
 
-    def __init__(self, address: str, port: int, login: Login, closed: Callable[[], object]) -> None:
-        self._address = address
-        self._port = port
-        self._login = login
+    def __init__(self, endpoint: Endpoint, pool: Pool, closed: Callable[[], object]) -> None:
+        self._endpoint = endpoint
+        self._pool = pool
         self._closed = closed
         self._links: list[Link] = []
         self._dialling: asyncio.Future[None] | None = None
@@ -102,8 +113,8 @@ class Way:
         while True:
             link = await self._link_with_room(opening)
             was_warm = link.granted > 0
-            stdin = None if reads_nothing(step) else step.terms.stdin
-            process = RemoteProcess(capture, stdin, link.ended, link.aside, marked=step.terms.shell is not False)
+            kind = RemoteProcess if self._endpoint.bastion is None else partial(_ProcessBehind, self._endpoint.bastion)
+            process = kind(step, capture, link.ended, link.aside, opening.trials)
             try:
                 await self._send(link, process, opening.lines[said_by(step)], opening.connect_timeout)
             except Unreachable:
@@ -116,7 +127,7 @@ class Way:
                     patience -= SECONDS_TO_NOTICE
                     await asyncio.sleep(SECONDS_TO_NOTICE)
                 elif link.sessions == 0:
-                    raise Refused(f"{self._address} grants no session: {error.reason}") from error
+                    raise Refused(f"{self._endpoint.where} grants no session: {error.reason}") from error
                 else:
                     link.granted = link.running
                     link.room = link.sessions
@@ -128,7 +139,9 @@ class Way:
         link.sessions += 1
         try:
             async with asyncio.timeout(patience):
-                await link.connection.create_session(partial(link.began, process), line, encoding=None)
+                await link.connection.create_session(
+                    partial(link.began, process), line, encoding=None, **process.terminal
+                )
         except asyncio.CancelledError:
             sender = asyncio.current_task()
             assert sender is not None
@@ -145,12 +158,14 @@ class Way:
                 link.retire()
             if process.opened:
                 if refused:
-                    raise Refused(f"{self._address} refused the command: {error}") from error
+                    raise Refused(f"{self._endpoint.where} refused the command: {error}") from error
                 raise Lost(f"the connection was lost while the command was being sent ({_told(error)})") from error
             link.freed()
             if refused:
                 raise
-            raise Unreachable(f"the connection to {self._address} was lost before the command was sent") from error
+            raise Unreachable(
+                f"the connection to {self._endpoint.where} was lost before the command was sent"
+            ) from error
 
     async def _link_with_room(self, opening: Opening) -> Link:
         """A connection that takes one more session; a new one if allowed; else wait until one ends."""
@@ -183,119 +198,56 @@ class Way:
             dialling.exception()  # nobody may be waiting any more
 
     async def _connect(self, opening: Opening) -> None:
-        credentials, patience = opening.credentials, opening.connect_timeout
-        attempt = Attempt(self._address, self._port, self._login.user, credentials, patience)
-        link = Link(attempt, self._take_out, self._changed)
-        try:
-            async with asyncio.timeout(patience):
-                link.connection = await asyncssh.connect(
-                    self._address, self._port, options=credentials.options, config=None, client_factory=lambda: link
-                )
-        except (OSError, UnicodeError, asyncssh.Error) as error:
-            raise explained(error, attempt) from error
-        finally:
-            if link.remembering is not None:
-                await link.remembering
+        with ExitStack() as stack:
+            bastion = trunk = None
+            if self._endpoint.bastion is not None:
+                bastion = self._pool.way(self._endpoint.bastion)
+                bastion.hold()
+                stack.callback(bastion.release, opening.settings.idle_seconds)
+                trunk = partial(bastion.trunk, opening)
+            link = await dialled(self._endpoint, opening, self._new_link, trunk, self._pool.door(self._endpoint))
+            stack.pop_all()
+            if bastion is not None:
+                link.cleanup.callback(bastion.release, 0)  # what was kept warm was the connection through it
         if link.lost:
-            raise Unreachable(f"{attempt.where} ended the connection as soon as it was made")
+            link.cleanup.close()
+            raise Unreachable(f"{self._endpoint.where} ended the connection as soon as it was made")
         self._links.append(link)
+
+    def _new_link(self, attempt: Attempt) -> Link:
+        return Link(attempt, self._take_out, self._changed)
+
+    async def trunk(self, opening: Opening) -> Link:
+        """A connection for others to go through. That there is none is found out once for all who want it."""
+        until, why = opening.down.get(self._endpoint, (0.0, None))
+        if why is not None and asyncio.get_running_loop().time() < until:
+            raise why
+        try:
+            await self.open(opening)
+        except Unreachable as error:
+            why = Unreachable(f"the bastion can't be reached: {error}", error.cause)
+            opening.down[self._endpoint] = asyncio.get_running_loop().time() + opening.connect_timeout, why
+            raise why from error
+        if not self._links:
+            raise Unreachable(f"the bastion {self._endpoint.where} ended the connection as soon as it was made")
+        return self._links[0]
 
     def _take_out(self, link: Link) -> None:
         if link in self._links:
             self._links.remove(link)
 
 
+class _ProcessBehind(RemoteProcess):
+    """A command on a host behind a bastion, which is named where the connection is lost."""
+
+    def __init__(self, bastion: Endpoint, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._bastion = bastion
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncssh when the channel is gone."""
+        super().connection_lost(exc and ConnectionError(f"{exc}; it went through the bastion {self._bastion.where}"))
+
+
 def _told(error: Exception) -> str:
     return str(error) or "no answer"
-
-
-class Link(asyncssh.SSHClient):
-    """One connection, to which asyncssh tells what happens: its sessions, and how many its server grants.
-
-    Args:
-        attempt: What is noted while it is made.
-        take_out: Called when it must not be given to anybody any more.
-        changed: Set when there may be room for who waits.
-
-    Attributes:
-        sessions: How many sessions it carries, or has asked for.
-        running: How many of them were granted.
-        granted: How many of those it has carried at once, at most.
-        room: How many it can carry, as far as is known.
-        lost: Whether it is gone.
-        remembering: Writes down the key that was accepted.
-    """
-
-    connection: asyncssh.SSHClientConnection
-
-    def __init__(self, attempt: Attempt, take_out: Callable[[Link], object], changed: asyncio.Event) -> None:
-        self._attempt = attempt
-        self._take_out = take_out
-        self._changed = changed
-        self._retired = False
-        self.sessions = self.running = self.granted = 0
-        self.room = sys.maxsize
-        self.lost = False
-        self.remembering: asyncio.Future[None] | None = None
-
-    async def aside(self, line: str) -> int | None:
-        """Run a line of our own in a session of its own; gives its exit code, None if the server grants no session.
-
-        Raises TimeoutError if the host does not answer.
-        """
-        self.sessions += 1
-        try:
-            async with asyncio.timeout(SECONDS_TO_OBEY):
-                return (await self.connection.run(line)).exit_status
-        except asyncssh.ChannelOpenError:
-            return None
-        finally:
-            self.freed()
-
-    def began(self, process: RemoteProcess) -> RemoteProcess:
-        """Called by asyncssh when the server grants a session for a command."""
-        self.running += 1
-        self.granted = max(self.granted, self.running)
-        return process
-
-    def ended(self) -> None:
-        """Called when the session of a command is gone."""
-        self.running -= 1
-        self.freed()
-
-    def freed(self) -> None:
-        """Called when it carries one session less, or one that was asked for was not granted."""
-        self.sessions -= 1
-        if self._retired and self.sessions == 0:
-            self.connection.abort()
-        self._changed.set()
-
-    def retire(self) -> None:
-        """Take no more commands: it is closed when the last one is gone."""
-        self._retired = True
-        self._take_out(self)
-        self._changed.set()
-
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:  # noqa: ARG002 - asyncssh's
-        """TCP is up."""
-        self._attempt.reached = True
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's
-        """The host shows a key that is not trusted."""
-        attempt = self._attempt
-        attempt.offered, attempt.peer = key, addr
-        known = attempt.credentials.known_hosts
-        if known is None or attempt.credentials.login.host_keys != "accept-new" or attempt.told():
-            return False
-        line = known.accept(attempt.known_name, key)
-        self.remembering = asyncio.get_running_loop().run_in_executor(None, remember, line)
-        return True
-
-    def begin_auth(self, username: str) -> None:  # noqa: ARG002 - asyncssh's
-        """The host is trusted; the login begins."""
-        self._attempt.greeted = True
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's
-        """The connection is gone."""
-        self.lost = True
-        self.retire()

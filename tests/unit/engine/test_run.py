@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opskit import events
+from opskit import events, masking
+from opskit.engine import run as run_module
 from opskit.engine.ports import Lost, Refused, Unreachable
 from opskit.engine.run import Run
 from opskit.fleet import Host, Inventory
 from opskit.fleet.names import Names
 from opskit.progress import Progress
+from opskit.results import Results
 from opskit.results.result import Status
 from opskit.settings import Settings
 from opskit.testing import Reply, ScriptedConnection, ScriptedTransport
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from opskit.engine.capture import Capture
-    from opskit.results import Results
     from opskit.testing import ScriptedProcess
     from opskit.work.plan import Plan, Step
 
@@ -53,6 +55,7 @@ def planned(inventory: Inventory = FLEET, *commands: str, **options: Any) -> Pla
     settings = Settings()
     names = Names.of(None, {}, settings)
     draft = Draft(options, settings, "test")
+    draft.see(names, "test")
     for command in commands or ("all",):
         draft.when("True" if command == "all" else f"in_({command!r})", command, names, "test", options={})
     return draft.plan(lambda: inventory)
@@ -602,3 +605,412 @@ def check_events(ended: Ended, plan: Plan) -> None:
     assert progress.over
     assert progress.running == 0
     assert sum(part.ended.total() for part in progress.chunks) == len(step_ends)
+
+
+def flaky(down: dict[str, int], **replies: Reply) -> ScriptedTransport:
+    """These hosts can't be reached so many times, and then answer."""
+    tries: Counter[str] = Counter()
+
+    def script(host: str, command: str) -> Reply:
+        if not command:
+            tries[host] += 1
+            return Reply(unreachable="no route") if tries[host] <= down.get(host, 0) else Reply()
+        return replies.get(host, Reply())
+
+    return ScriptedTransport(script)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unreachable are tried again without a wait."""
+    monkeypatch.setattr(run_module, "FIRST_BACKOFF", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_unreachable_are_tried_again() -> None:
+    """So many rounds; a row's `attempt` says which one reached its host. Who was reached is not asked again."""
+    transport = flaky({"b": 1, "c": 2, "d": 3, "e": 9}, a=BAD)
+    ended = ran(planned(retries=2, on_error="continue"), transport)
+    assert [(row.status, row.attempt) for row in ended.results] == [
+        ("failed", 1),
+        ("ok", 2),
+        ("ok", 3),
+        ("unreachable", None),
+        ("unreachable", None),
+    ]
+    assert Counter(transport.dialled) == {"a": 1, "b": 2, "c": 3, "d": 3, "e": 3}
+    assert Counter(name for name, _ in transport.sent) == {"a": 1, "b": 1, "c": 1}
+    assert len(of_kind(ended.told, events.StepEnded)) == 5
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("cause", ["host_key", "authentication"])
+def test_who_lets_nobody_in_is_not_asked_again(cause: Any) -> None:
+    """F19: nor is a host whose key is another one."""
+    transport = ScriptedTransport(lambda host, _: Reply(unreachable="no", cause=cause) if host == "b" else Reply())
+    assert ran(planned(retries=3), transport).statuses["b"] == "unreachable"
+    assert transport.dialled.count("b") == 1
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("reply", [BAD, Reply(lost=True), HANGS])
+def test_nothing_else_is_ever_sent_twice(reply: Reply) -> None:
+    """R4: what failed, was lost or timed out may have run."""
+    transport = ScriptedTransport(lambda host, command: reply if command and host == "b" else Reply())
+    ran(planned(retries=3, timeout=0.01), transport)
+    assert transport.sent.count(("b", "all")) == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_fault_in_a_later_round_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """R3, R7: it is not hidden behind the row of the round before."""
+
+    class Breaking(ScriptedTransport):
+        @asynccontextmanager
+        async def connection(self, host: Host, connect_timeout: float) -> AsyncIterator[ScriptedConnection]:
+            self.dialled.append(host.name)
+            if self.dialled:
+                raise Unreachable("no route") if len(self.dialled) == 1 else ZeroDivisionError("oops")
+            yield ScriptedConnection(self)
+
+    ended = ran(planned(FLEET.select(limit=1), retries=2), Breaking())
+    assert "ZeroDivisionError: oops" in str(ended.results[0].error)
+    assert len(of_kind(ended.told, events.StepEnded)) == 1
+    assert len(caplog.records) == 1
+
+
+def test_the_waits_between_rounds_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each twice the one before, half as much more or less, up to 48 s; also after a thousand rounds."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    run = Run(planned(FLEET.select(limit=1), retries=1100), Never(), lambda _: None, max_output=100)
+    assert asyncio.run(run.finish())[0].status == "unreachable"
+    assert len(waits) == 1100
+    for number, wait in enumerate(waits):
+        middle = min(2**number, 32)
+        assert 0.5 * middle <= wait <= 1.5 * middle
+    assert len(set(waits)) > 100
+
+
+class Never(ScriptedTransport):
+    """Reaches nobody, without a turn of the loop."""
+
+    @asynccontextmanager
+    async def connection(self, host: Host, connect_timeout: float) -> AsyncIterator[ScriptedConnection]:
+        """Refuse."""
+        if not self.dialled:
+            raise Unreachable("no route")
+        yield ScriptedConnection(self)
+
+
+def cancelled_when(plan: Plan, transport: ScriptedTransport, kind: str, **options: Any) -> Ended:
+    """Cancel a moment after the first event of this kind, when the run waits; it must end in no time."""
+    told: list[events.Event] = []
+
+    async def finished() -> Ended:
+        def emit(event: events.Event) -> None:
+            told.append(event)
+            if event.kind == kind:
+                asyncio.get_running_loop().call_later(0.01, run.cancel)
+
+        run = Run(plan, transport, emit, max_output=100, **options)
+        async with asyncio.timeout(5) as limit:
+            results = await run.finish()
+        assert not limit.expired()
+        return Ended(results, told, run)
+
+    return asyncio.run(finished())
+
+
+def test_a_cancel_cuts_a_pause() -> None:
+    """Between chunks; the next one does not begin."""
+    ended = cancelled_when(planned(chunk=2, pause=60), ScriptedTransport(), "chunk_ended")
+    assert " ".join(ended.statuses.values()) == "ok ok not_started not_started not_started"
+
+
+def test_a_cancel_cuts_the_wait_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unreachable stay so, with one end each."""
+    monkeypatch.setattr(run_module, "FIRST_BACKOFF", 60.0)
+    ended = cancelled_when(planned(retries=3), flaky({"b": 9}), "step_ended")
+    assert ended.statuses == dict.fromkeys("acde", "ok") | {"b": "unreachable"}
+    assert len(of_kind(ended.told, events.StepEnded)) == 5
+
+
+def test_nobody_waits_to_try_a_cancelled_host_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no other host is left, the run ends with its round."""
+    monkeypatch.setattr(run_module, "FIRST_BACKOFF", 60.0)
+
+    async def finished() -> Results:
+        def emit(event: events.Event) -> None:
+            if isinstance(event, events.StepStarted) and event.step.host.name == "d":
+                asyncio.get_running_loop().call_soon(run.cancel, ["b"])
+
+        run = Run(planned(retries=3, fanout=1), flaky({"b": 9}), emit, max_output=100)
+        async with asyncio.timeout(5):
+            return await run.finish()
+
+    assert [row.status for row in asyncio.run(finished())] == ["ok", "unreachable", "ok", "ok", "ok"]
+
+
+def test_a_cancel_while_it_is_made_ready_dials_nobody() -> None:
+    """Nor does one that comes before the run has begun, and then nothing is made ready."""
+
+    class Preparing(ScriptedTransport):
+        prepared = 0
+
+        async def prepare(self, steps: Iterable[Step]) -> None:
+            self.prepared += 1
+            await asyncio.Event().wait()
+
+    transport = Preparing()
+    ended = cancelled_when(planned(), transport, "run_started")
+    assert set(ended.statuses.values()) == {"not_started"}
+    assert (transport.dialled, transport.prepared) == ([], 1)
+
+    early = Preparing()
+    run = Run(planned(), early, lambda _: None, max_output=100)
+    run.cancel()
+    assert {row.status for row in asyncio.run(run.finish())} == {"not_started"}
+    assert early.prepared == 0
+
+
+def test_a_pause_is_made_between_chunks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N3: neither before the first nor after the last, nor after one that failed."""
+    real, waits = asyncio.sleep, []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    ran(planned(chunk=2, pause=7))
+    assert waits == [7, 7]
+    ran(planned(chunk=2, pause=7), bad_on("a"))
+    assert waits == [7, 7]
+
+
+def failing_check(*names: str) -> ScriptedTransport:
+    """The check fails on these hosts."""
+    return ScriptedTransport(
+        lambda host, command: Reply(1, stderr=b"sick\n") if command == "healthy" and host in names else Reply()
+    )
+
+
+def test_a_check_runs_on_each_chunks_hosts_after_it() -> None:
+    """Where it passes nothing is said of it; the results have the steps alone."""
+    transport = failing_check()
+    ended = ran(planned(chunk=2, check="healthy"), transport)
+    assert [command for _, command in transport.sent] == [*["all"] * 2, *["healthy"] * 2] * 2 + ["all", "healthy"]
+    assert len(ended.results) == 5
+    assert ended.run.why_stopped is None
+    assert len(of_kind(ended.told, events.StepEnded)) == 5
+
+
+def test_a_check_that_fails_stops_the_next_chunk() -> None:
+    """As a failed chunk does; its rows stand behind those of the steps, and the reason names chunk and command."""
+    ended = ran(planned(chunk=2, check="healthy"), failing_check("b"))
+    assert [(row.host, row.branch, row.status) for row in ended.results[5:]] == [("b", "check", "failed")]
+    assert ended.results[5].error == "exit code 1: sick"
+    assert [row.status for row in ended.results[:5]] == ["ok", "ok", *["not_started"] * 3]
+    assert ended.run.why_stopped == "the check after chunk 1 of 3: `healthy` did not pass on 1 host"
+    assert [event.good for event in of_kind(ended.told, events.ChunkEnded)] == [False]
+
+
+def test_a_check_that_fails_under_continue_stops_nothing() -> None:
+    """Its rows are shown all the same."""
+    ended = ran(planned(chunk=2, check="healthy", on_error="continue"), failing_check("b", "c"))
+    assert [row.status for row in ended.results] == [*["ok"] * 5, "failed", "failed"]
+    assert ended.run.why_stopped is None
+
+
+def test_a_host_that_is_tolerated_may_fail_its_check_too() -> None:
+    """max_failures counts bad hosts, be it by their step or by their check."""
+    transport = ScriptedTransport(lambda host, command: BAD if command and host == "b" else Reply())
+    ended = ran(planned(chunk=2, check="healthy", max_failures=1), transport)
+    assert [row.status for row in ended.results] == ["ok", "failed", "ok", "ok", "ok", "failed"]
+    ended = ran(planned(chunk=2, check="healthy", max_failures=1), failing_check("a", "c"))
+    assert ended.run.why_stopped == "the check after chunk 2 of 3: `healthy` did not pass on 1 host"
+
+
+def test_after_a_failed_chunk_nothing_is_checked() -> None:
+    """It has stopped the run already."""
+    transport = bad_on("a")
+    ran(planned(chunk=2, check="healthy"), transport)
+    assert ("a", "healthy") not in transport.sent
+
+
+def test_a_cancelled_check_shows_only_what_it_began() -> None:
+    """What of it was not started is no row."""
+    transport = ScriptedTransport(lambda host, command: HANGS if command == "healthy" and host == "a" else Reply())
+    ended = cancelled_when(planned(chunk=5, fanout=1, check="healthy"), transport, "step_ended")
+    assert [(row.host, row.status) for row in ended.results[5:]] == [("a", "cancelled")]
+
+
+def test_a_function_checks_a_chunk() -> None:
+    """It is given the rows of the chunk; None lets the next one start."""
+    seen: list[list[str]] = []
+
+    async def judge(results: Results) -> str | None:
+        seen.append([row.host for row in results])
+        return "too slow" if len(seen) == 2 else None
+
+    ended = ran(planned(chunk=2), check=judge)
+    assert seen == [["a", "b"], ["c", "d"]]
+    assert ended.run.why_stopped == "the check after chunk 2 of 3: too slow"
+    assert ended.statuses["e"] == "not_started"
+
+
+def test_a_host_that_is_cancelled_leaves_the_others() -> None:
+    """One that runs is ended, one that waits is not started, one that has ended stays; the next chunk begins."""
+    transport = ScriptedTransport(lambda host, _: HANGS if host == "b" else Reply())
+    told: list[events.Event] = []
+
+    async def finished() -> Results:
+        def emit(event: events.Event) -> None:
+            told.append(event)
+            if isinstance(event, events.StepStarted) and event.step.host.name == "b":
+                asyncio.get_running_loop().call_soon(run.cancel, ["a", "b", "c", "e"])
+
+        run = Run(planned(chunk=3, fanout=1), transport, emit, max_output=100)
+        async with asyncio.timeout(5):
+            results = await run.finish()
+        assert not run.cancelled
+        return results
+
+    assert [row.status for row in asyncio.run(finished())] == ["ok", "cancelled", "not_started", "ok", "not_started"]
+    assert transport.ended == [("b", "all")]
+    assert transport.dialled == ["a", "b", "d"]
+    assert [event.good for event in of_kind(told, events.ChunkEnded)] == [True, True]
+
+
+def test_hosts_that_are_cancelled_twice_are_not_waited_for() -> None:
+    """As with a whole run: the second cancel of a host gives up its end, and the other hosts go on."""
+
+    async def twice() -> Results:
+        transport, started = Slow(), asyncio.Event()
+
+        def emit(event: events.Event) -> None:
+            if isinstance(event, events.StepStarted):
+                started.set()
+
+        run = Run(planned(FLEET.select(limit=1)), transport, emit, max_output=100)
+        finishing = asyncio.ensure_future(run.finish())
+        await started.wait()
+        run.cancel(["a"])
+        await transport.ending.wait()
+        run.cancel(["a"])
+        async with asyncio.timeout(5):
+            return await finishing
+
+    assert asyncio.run(twice())[0].status == "unknown"
+
+
+def test_a_cancel_after_the_end_is_none() -> None:
+    """Whoever is too late did not cancel."""
+    ended = ran(planned())
+    ended.run.cancel()
+    assert not ended.run.cancelled
+
+
+def test_each_user_has_one_connection() -> None:
+    """N2: branches of one host that log in as other users, in whatever order, run at the same time."""
+    inventory = Inventory([Host("a", roles={"x", "y", "z"})])
+    settings = Settings()
+    draft = Draft({}, settings, "test")
+    for role, user in (("x", "ann"), ("y", "bob"), ("z", "ann")):
+        draft.when(f"in_({role!r})", role, Names.of(None, {}, settings), "test", options={"user": user})
+    transport = ScriptedTransport()
+    ended = ran(draft.plan(lambda: inventory), transport)
+    assert [row.status for row in ended.results] == ["ok"] * 3
+    assert transport.dialled == ["a", "a"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_too_many_unreachable_hosts_stop_a_run_when_they_were_tried() -> None:
+    """A limit counts the unreachable once their rounds are over, and not before."""
+    ended = ran(planned(retries=1, max_failures=1, fanout=1, chunk=3), flaky({"a": 1, "b": 1}))
+    assert set(ended.statuses.values()) == {"ok"}
+    ended = ran(planned(retries=1, max_failures=1, fanout=1, chunk=3), flaky({"a": 9, "b": 9}))
+    assert [row.status for row in ended.results] == ["unreachable"] * 2 + ["ok"] + ["not_started"] * 2
+
+
+def test_rows_know_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S11, S12: neither their output, cut anywhere, nor their command, nor what went wrong; nor the lines told."""
+    monkeypatch.setattr("opskit.masking._known", None)
+    plan = planned(FLEET.select(limit=2), "all", on_output=lambda *_: None)
+    masking.conceal("hunter2!")
+    masking.conceal("all")  # too short for a secret of a user's: here it is the command
+    transport = ScriptedTransport(
+        lambda host, command: (
+            Reply(1, b"x hunter2!\n", b"no hunter2!") if host == "a" else Reply(unreachable="bad hunter2!")
+        )
+    )
+    ended = ran(plan, transport)
+    assert (ended.results[0].stdout, ended.results[0].command) == ("x ********\n", "********")
+    assert ended.results[0].error == "exit code 1: no ********"
+    assert ended.results[1].error == "bad ********"
+    assert [event.text for event in of_kind(ended.told, events.Output)] == ["x ********", "no ********"]
+
+
+@given(data=st.data())
+def test_every_step_ends_once_whatever_happens(data: st.DataObject) -> None:
+    """R3: with retries, checks, and cancels of hosts and of all: one fate, at most one end event, true progress."""
+    names = [f"h{number}" for number in range(data.draw(st.integers(1, 5)))]
+    inventory = Inventory([Host(name, roles=data.draw(st.sampled_from([["x"], ["x", "y"]]))) for name in names])
+    outcomes = st.sampled_from([Reply(), Reply(stdout=b"x\n"), BAD, HANGS, Reply(lost=True)])
+    scripts = {(name, command): data.draw(outcomes) for name in names for command in ("x", "y", "healthy")}
+    down = {name: data.draw(st.integers(0, 3)) for name in names}
+    options: dict[str, Any] = {"timeout": 0.002, "retries": data.draw(st.integers(0, 2))}
+    options |= {"chunk": data.draw(st.integers(1, 5)), "fanout": data.draw(st.integers(1, 3))}
+    options |= {"on_error": data.draw(st.sampled_from(["stop", "continue"]))}
+    options |= {"max_failures": data.draw(st.none() | st.integers(0, 2))}
+    options |= {"check": data.draw(st.sampled_from([None, "healthy"]))}
+    plan = planned(inventory, "x", "y", **options)
+    tries: Counter[str] = Counter()
+
+    def script(host: str, command: str) -> Reply:
+        if command:
+            return scripts[host, command]
+        tries[host] += 1
+        return Reply(unreachable="down") if tries[host] <= down[host] else Reply()
+
+    transport = Random(script, data.draw(st.integers(0, 2)))
+    turns = st.tuples(st.integers(0, 40), st.none() | st.sets(st.sampled_from(names), min_size=1))
+    cancels = data.draw(st.lists(turns, max_size=3))
+    told: list[events.Event] = []
+
+    async def finished() -> Ended:
+        run = Run(plan, transport, told.append, max_output=100)
+
+        async def cancel(after: int, hosts: set[str] | None) -> None:
+            for _ in range(after):
+                await asyncio.sleep(0)
+            run.cancel(hosts)
+
+        async with asyncio.timeout(20):
+            cancelling = asyncio.gather(*(cancel(*found) for found in cancels))
+            results = await run.finish()
+            await cancelling
+        return Ended(results, told, run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "FIRST_BACKOFF", 0.0)
+        ended = asyncio.run(finished())
+
+    own = Ended(Results(ended.results.rows[: len(plan.steps)]), told, ended.run)
+    check_events(own, plan)
+    assert {row.status for row in ended.results} <= set(get_args(Status)) - {"running"}
+    assert {row.branch for row in ended.results[len(plan.steps) :]} <= {"check"}
+    assert max(Counter(transport.sent).values(), default=1) == 1
+    assert all(tries[name] <= 2 * (options["retries"] + 1) for name in names)
+    for row in own.results:
+        sent = (row.host, row.command) in transport.sent
+        assert sent == (row.status not in ("not_started", "unreachable"))
+        assert (row.attempt is not None) == sent
+    if not cancels and options["on_error"] == "continue" and options["max_failures"] is None:
+        assert {row.status for row in own.results}.isdisjoint({"not_started", "cancelled"})

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opskit.errors import PlanError
-from opskit.notebook.flags import Flags, flag_of, read, usage
-from opskit.work.options import OPTIONS
+from opskit.notebook.flags import Flags, read, usage
+from opskit.work.options import OPTIONS, flag_of
 
 SLOW = ["web1", "web2"]
 VARIABLES: dict[str, object] = {"slow": SLOW, "release": "v 42", "port": 8080, "größe": "xl", "_hidden": 1}
@@ -45,7 +45,7 @@ def test_short_flags_are_the_contracts() -> None:
     assert found == Flags({"roles": "web", "hosts": "web1", "dry_run": True}, out="x", quiet=True, rest="uptime")
 
 
-@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.flag])
+@pytest.mark.parametrize("name", list(OPTIONS))
 def test_every_option_that_text_can_say_has_its_flag(name: str) -> None:
     """With a value, or as a switch; `usage` has a line for it."""
     flag = flag_of(name)
@@ -132,12 +132,11 @@ def test_two_dashes_end_the_options_too() -> None:
 def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
     """B33: and with where all are shown."""
     assert refused("--rolse web uptime") == (
-        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--only' or '--once'?\n"
+        "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--parse' or '--user'?\n"
         "%parallel? shows them all"
     )
     assert "no flag is called '-x'" in refused("-x web")
     assert "no flag is called '-'" in refused("- web")
-    assert "no flag is called '--on-output'" in refused("--on-output print uptime")
 
 
 @pytest.mark.parametrize("text", ["-w", "--chunk", "-r web -o", "-w  "])
@@ -199,3 +198,18 @@ def test_no_line_raises_anything_else(text: str) -> None:
 def test_any_value_can_be_quoted(value: str) -> None:
     """In single quotes everything but a quote and variables stands for itself."""
     assert options(f"--name '{value}'") == {"name": value}
+
+
+def test_sudo_may_name_its_user() -> None:
+    """After a `=` alone: what follows a switch is a command already."""
+    assert dict(line("--sudo=postgres psql").options) == {"sudo": "postgres"}
+    found = line("--sudo postgres")
+    assert (dict(found.options), found.rest) == ({"sudo": True}, "postgres")
+    assert "--sudo stands there twice" in refused("--sudo --sudo=postgres x")
+
+
+def test_a_run_in_the_background_is_not_waited_for() -> None:
+    """`--bg` is `wait=False`; like other switches it takes no value."""
+    assert dict(line("--bg -o later uptime").options) == {"wait": False}
+    assert "--bg takes no value; to say no, leave it out" in refused("--bg=no -o later uptime")
+    assert "stands there twice" in refused("--bg --wait yes uptime")

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opskit.errors import TemplateError
+from opskit import masking
+from opskit.errors import PlanError, TemplateError
 from opskit.fleet import Host, Inventory
 from opskit.fleet.names import Names
+from opskit.secrets import secret
 from opskit.settings import Settings
-from opskit.transport.command_line import LONGEST_WORD, remote_line, within_limit, words
-from opskit.transport.wrapper import MARK
+from opskit.transport.command_line import LONGEST_WORD, fed, reads_nothing, remote_line, within_limit, words
+from opskit.transport.wrapper import MARK, WRAPPER
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from opskit.work.plan import Step
@@ -39,6 +42,14 @@ def step(command: str, **options: Any) -> Step:
 def remote(one: Step, login_shell: str = "/bin/sh") -> list[str]:
     """What a host's sshd runs for a step."""
     return [login_shell, "-c", remote_line(one)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _masks() -> Iterator[None]:
+    """What is masked for these tests is not masked in any other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "_known", None)
+        yield
 
 
 ways = pytest.mark.parametrize("way", [words, remote])
@@ -158,6 +169,65 @@ def test_login_shells_read_the_line(shell: str) -> None:
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("it's ! back")
     assert done.stdout.endswith("x y\n")
+
+
+def test_a_plain_command_is_sent_with_nothing_more() -> None:
+    """What sudo, terminals and secrets take is no burden on who uses none of them."""
+    assert remote_line(step("true")) == f"exec /bin/sh -c '{WRAPPER}exec \"$@\" </dev/null' opskit /bin/sh -c true"
+    assert reads_nothing(step("true"))
+
+
+@ways
+@settings(max_examples=15)
+@given(
+    value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map("awkward".__add__),
+    stdin=st.binary(),
+)
+def test_secrets_are_read_before_the_first_line(way: Way, value: str, stdin: bytes) -> None:
+    """S10: they are in no word of the command, and stand before its input: in a variable, and in the environment."""
+    one = replace(
+        step('printf "%s\\0" "$OPSKIT_SECRET_1" "$KEY"; cat', env={"KEY": secret(value), "A": "b"}, stdin=stdin),
+        secrets=(secret(value),),
+    )
+    sent, file = fed(one)
+    done = subprocess.run(
+        way(one), input=sent, capture_output=True, check=True, start_new_session=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert done.stdout == b"\0".join([value.encode(), value.encode(), stdin])
+    assert (file, reads_nothing(one)) == (None, False)
+
+
+@ways
+def test_a_script_with_secrets_keeps_its_lines(way: Way) -> None:
+    """It stops at its first failing line, and its lines have the numbers that they had."""
+    one = replace(step('-x 2>/dev/null\necho "$LINENO"'), secrets=(secret("abcd"),))
+    done = run(way(one), fed(one)[0])
+    assert (done.stdout, done.returncode) == ("", 127)
+    one = replace(step(': -x\necho "$LINENO"', shell="/bin/bash"), secrets=(secret("abcd"),))
+    assert run(way(one), fed(one)[0]).stdout == "2\n"
+
+
+def test_input_may_be_a_secret_or_a_file_behind_secrets(tmp_path: Path) -> None:
+    """A secret is sent as its text; a file follows what is sent before it."""
+    (tmp_path / "input").touch()
+    assert fed(step("cat", stdin=secret("it's é"))) == ("it's é".encode(), None)
+    assert fed(step("cat", stdin=tmp_path / "input", env={"A": secret("a-\tbc")})) == (
+        b"a-\\0011bc\n",
+        tmp_path / "input",
+    )
+
+
+def test_a_secret_needs_a_variable_that_shells_know() -> None:
+    """Other names, which `env` alone can set, are refused."""
+    with pytest.raises(PlanError, match=r"'A\.B', which no shell can set"):
+        words(step("true", env={"A.B": secret("abcd")}))
+
+
+def test_a_secret_that_no_terminal_takes_is_refused() -> None:
+    """A key of usual length can be typed in one line; a longer one would be cut."""
+    words(step("true", pty=True, env={"A": secret("line\n" * 400)}))
+    with pytest.raises(PlanError, match="more than 4095 bytes can't be typed at a terminal"):
+        words(step("true", pty=True, env={"A": secret("x" * 4095)}))
 
 
 def test_a_word_longer_than_a_host_takes_is_refused() -> None:

@@ -14,24 +14,45 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opskit import events
+from opskit import events, masking
 from opskit.engine.run import Run
 from opskit.fleet import Host, Inventory
 from opskit.fleet.names import Names
+from opskit.secrets import secret
 from opskit.settings import Settings
 from opskit.testing import ScriptedTransport
 from opskit.transport import local
 from opskit.transport.local import LocalTransport
+from opskit.transport.passwords import Passwords
 from opskit.transport.router import Router
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opskit.results import HostResult, Results
+    from opskit.transport.passwords import Trials
     from opskit.work.plan import Plan, Step
 
 HERE = Host("here", "local")
+NO_PASSWORDS = Passwords().of_run(Settings())
+
+SUDO = """#!/bin/sh
+asks=yes
+while [ "$1" != -- ]; do
+  case $1 in -p) prompt=$2;; -n) asks=no;; esac
+  shift
+done
+shift
+[ $asks = yes ] || exit 1
+for try in 1 2 3; do
+  printf %s "$prompt" >&2
+  IFS= read -r given || exit 1
+  [ "$given" != right ] || exec "$@"
+  echo Sorry >&2
+done
+exit 1
+"""
 
 
 def planned(*commands: str, hosts: tuple[Host, ...] = (HERE,), **options: Any) -> Plan:
@@ -43,23 +64,26 @@ def planned(*commands: str, hosts: tuple[Host, ...] = (HERE,), **options: Any) -
     return draft.plan(lambda: Inventory(hosts))
 
 
-async def finished(plan: Plan, cancel_on: str | None = None, max_output: int = 1024 * 1024) -> Results:
+async def finished(
+    plan: Plan, cancel_on: str | None = None, max_output: int = 1024 * 1024, trials: Trials | None = None
+) -> Results:
     """Run it; a line of output that is `cancel_on` cancels."""
 
     def emit(event: events.Event) -> None:
         if isinstance(event, events.Output) and event.text == cancel_on:
             run.cancel()
 
-    run = Run(plan, LocalTransport(), emit, max_output=max_output)
+    run = Run(plan, LocalTransport(trials or NO_PASSWORDS), emit, max_output=max_output)
     async with asyncio.timeout(30):
         return await run.finish()
 
 
-def ran(command: str, cancel_on: str | None = None, **options: Any) -> HostResult:
+def ran(command: str, cancel_on: str | None = None, password: str | None = None, **options: Any) -> HostResult:
     """The row of one command."""
     if cancel_on is not None:
         options["on_output"] = print
-    return asyncio.run(finished(planned(command, **options), cancel_on))[0]
+    trials = None if password is None else Passwords().of_run(Settings(secrets=(("sudo", secret(password)),)))
+    return asyncio.run(finished(planned(command, **options), cancel_on, trials=trials))[0]
 
 
 def ended(argument: str) -> bool:
@@ -78,6 +102,14 @@ def ended(argument: str) -> bool:
 def descriptors() -> int:
     """How many this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _masks() -> Iterator[None]:
+    """What is masked for these tests is not masked in any other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "_known", None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +270,62 @@ def test_the_router_sends_local_addresses_here_and_all_others_to_ssh() -> None:
 
     ssh = Ssh()
     plan = planned("echo here", hosts=(HERE, Host("local"), Host("web1", "10.0.0.5")))
-    results = asyncio.run(Run(plan, Router(ssh), lambda _: None, max_output=100).finish())
+    results = asyncio.run(Run(plan, Router(ssh, LocalTransport(NO_PASSWORDS)), lambda _: None, max_output=100).finish())
     assert [(row.host, row.stdout) for row in results] == [("here", "here\n"), ("local", "here\n"), ("web1", "")]
     assert prepared == ssh.dialled == ["web1"]
+
+
+@pytest.fixture
+def _sudo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A sudo that wants the password `right`, and makes nobody of anybody."""
+    (tmp_path / "sudo").write_text(SUDO)
+    (tmp_path / "sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("_sudo")
+@pytest.mark.parametrize("pty", [False, True])
+def test_sudo_with_a_password(*, pty: bool) -> None:
+    """The password is given where it is asked for, and the command's input stays whole."""
+    row = ran("cat; echo err >&2; exit 3", password="right", sudo=True, stdin="in\n", pty=pty)
+    assert (row.stdout + row.stderr, row.exit_code) == ("in\nerr\n", 3)
+
+
+@pytest.mark.usefixtures("_sudo")
+@pytest.mark.parametrize(("password", "error"), [("wrong", "sudo on here refused"), (None, "nobody can answer here")])
+def test_sudo_with_a_wrong_password_or_none(password: str | None, error: str) -> None:
+    """Nothing runs, nothing of its input is taken for a password, and the row says what to set."""
+    row = ran("cat", password=password, sudo=True, stdin="right\n")
+    assert (row.status, row.stdout) == ("failed", "")
+    assert str(row.error).startswith(error)
+    assert "opskit.configure(secrets=" in str(row.error)
+    assert "nothing was run" in str(row.error)
+
+
+@pytest.mark.usefixtures("_sudo")
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_what_sudo_runs_is_ended_by_sudo(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6: signals go through sudo, with the password; by itself this process could not send them."""
+
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    argument = f"{1000 + time.monotonic_ns() % 1_000_000 / 1e6:.6f}"
+    command = f"echo go; trap '' TERM; sleep {argument} & sleep {argument}"
+    on, limit = ("go", None) if how == "cancel" else (None, 0.3)
+    row = ran(command, cancel_on=on, password="right", sudo=True, timeout=limit)
+    assert row.stdout == "go\n"
+    assert str(row.error).endswith("; it was ended")
+    assert ended(argument)
+
+
+def test_a_file_that_follows_secrets_may_be_gone(tmp_path: Path) -> None:
+    """What had to be sent with something before it, and can't be read, is a row that says what the command got."""
+    file = tmp_path / "input"
+    file.write_text("x")
+    plan = planned("cat", stdin=file, env={"KEY": secret("a secret")})
+    file.unlink()
+    row = asyncio.run(finished(plan))[0]
+    assert row.status == "unknown"
+    assert str(row.error).startswith(f"{file} could not be read (No such file or directory)")

@@ -15,20 +15,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opskit.transport.wrapper import MARK, WRAPPER, killed, signalled, wrapped
+from opskit.transport.wrapper import MARK, PROMPT, WRAPPER, killed, reading, sent, signalled, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LOGIN_SHELLS = [shell for shell in ("sh", "dash", "bash", "fish", "csh") if shutil.which(shell)]
 
 
-def run(shell: str, line: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a line as sshd would: by the login shell, in a session of its own."""
+SHELLS = {
+    "sh": ["sh"],
+    "dash": ["dash"],
+    "bash": ["bash"],
+    "busybox": ["busybox", "sh"],
+}
+"""Those that commands are given to; which of them this machine has is found out by the tests."""
+
+FAKE_SUDO = r"""#!/bin/sh
+while [ "$1" != -- ]; do
+  case $1 in -p) printf %s "$2" >&2;; -u) echo "for [$2]" >&2;; -n) echo "no prompt" >&2;; esac
+  shift
+done
+shift
+exec "$@"
+"""
+
+
+def run(shell: str, line: str, folder: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run a line as sshd would: by the login shell, in a session of its own; programs are looked for in `folder`."""
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"} if folder else None
     # Into files, not pipes: csh leaves copies of its streams open in the watcher, so a pipe would end a second late.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         code = subprocess.run(
-            [shell, "-c", line], stdout=out, stderr=err, start_new_session=True, check=False
+            [shell, "-c", line], stdout=out, stderr=err, start_new_session=True, check=False, env=environment
         ).returncode
         out.seek(0)
         err.seek(0)
@@ -73,10 +93,14 @@ def alive(group: int) -> list[str]:
 
 def test_the_text_is_safe_for_every_login_shell() -> None:
     """Nothing of ours that is sent would be read by some login shell in its own way."""
-    for text in (WRAPPER, signalled(7, "TERM"), killed(7)):
-        body = text.removeprefix("exec /bin/sh -c ").strip("'")
-        assert not set(body) & set("\n!'")
-        assert "\\" not in body
+    lines = [wrapped([], reads_nothing=True, sudo=sudo, left=left) for sudo in (None, "root") for left in (False, True)]
+    asides = [
+        aside(7, *more) for sudo in ([], ["root"]) for aside, more in ((signalled, ["TERM", *sudo]), (killed, sudo))
+    ]
+    for text in (WRAPPER, *lines, *asides):
+        assert not set(text) & set("\n!\\")
+        assert "''" not in text
+        assert text.count("'") in (0, 2, 4)  # one quoted word, or two
 
 
 @pytest.mark.parametrize("shell", LOGIN_SHELLS)
@@ -114,7 +138,9 @@ def test_the_mark_comes_first() -> None:
 
 def test_a_group_is_killed_with_its_children(started: list[subprocess.Popen[bytes]]) -> None:
     """Children, one that ignores hangups and one that traps TERM, end with the group."""
-    process, group = begin(started, "trap '' TERM; nohup sleep 1000 & sleep 1000 & sleep 1000")
+    process, group = begin(started, "trap '' TERM; echo deaf; nohup sleep 1000 & sleep 1000 & sleep 1000")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"deaf\n"
     assert group == process.pid
     assert run("sh", signalled(group, "TERM")).returncode == 0
     assert run("sh", killed(group)).returncode == 0
@@ -157,3 +183,95 @@ def test_no_watcher_stays_behind() -> None:
     group = int(done.stderr.decode().removeprefix(MARK))
     watch = f"while ps -eo pgid=,stat= | grep -q '^ *{group} [^Z]'; do sleep 0.1; done"
     subprocess.run(["timeout", "5", "sh", "-c", watch], check=True)
+
+
+@pytest.fixture
+def fake_sudo(tmp_path: Path) -> Path:
+    """A folder with a sudo that says how it was called, and makes nobody of anybody."""
+    (tmp_path / "sudo").write_text(FAKE_SUDO)
+    (tmp_path / "sudo").chmod(0o755)
+    return tmp_path
+
+
+AWKWARD = ["it's", "a b", "new\nline", "back\\slash\\", "wow!", "$HOME", "", "é€"]
+
+
+@pytest.mark.parametrize("shell", LOGIN_SHELLS)
+@pytest.mark.parametrize("user", ["root", "DOMAIN\\user", "a!b", "#1000"])
+def test_words_pass_sudo_as_they_are(shell: str, user: str, fake_sudo: Path) -> None:
+    """The user, and each word, arrive unchanged behind every login shell; the mark comes after sudo's prompt."""
+    show = [sys.executable, "-c", r"import os, sys; os.write(1, b'\0'.join(map(os.fsencode, sys.argv[1:])))"]
+    line = wrapped([*show, *AWKWARD], reads_nothing=True, sudo=user)
+    done = run(shell, line, fake_sudo)
+    assert done.stdout == b"\0".join(word.encode() for word in AWKWARD)
+    prompt, _, rest = done.stderr.decode().partition(f"for [{user}]\n")
+    assert prompt == f"{PROMPT}%p:"
+    assert rest.startswith(MARK)
+
+
+@pytest.mark.parametrize("shell", LOGIN_SHELLS)
+def test_signals_go_the_same_way(shell: str, fake_sudo: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    """What another user's group is sent goes through sudo, without a prompt."""
+    process, group = begin(started, "trap '' TERM; echo deaf; sleep 1000 & sleep 1000")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"deaf\n"
+    assert run(shell, signalled(group, "TERM", "DOMAIN\\user"), fake_sudo).stderr == b"no prompt\nfor [DOMAIN\\user]\n"
+    assert run(shell, killed(group, "wow!", asks=True), fake_sudo).returncode == 0
+    assert process.wait(5) == -signal.SIGKILL
+    assert alive(group) == []
+
+
+def test_what_is_left_is_not_watched_and_keeps_its_output(
+    started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """`on_disconnect="leave"`: hanging up and the loss of who reads the output end nothing, and output goes on."""
+    done, go = tmp_path / "done", tmp_path / "go"
+    script = f"echo out; echo err >&2; until [ -e {go} ]; do sleep 0.05; done; seq 100000; seq 100000 >&2; touch {done}"
+    line = wrapped(["sh", "-e", "-c", script], reads_nothing=True, left=True)
+    process = subprocess.Popen(
+        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    started.append(process)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(MARK.encode())
+    assert (process.stdout.readline(), process.stderr.readline()) == (b"out\n", b"err\n")
+    process.stdout.close()
+    process.stderr.close()
+    os.killpg(process.pid, signal.SIGHUP)
+    go.touch()
+    assert process.wait(10) == 0
+    assert done.exists()
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -TERM $$", -15)])
+def test_the_end_of_what_may_be_left_is_its_own(script: str, code: int) -> None:
+    """Exit codes and signals pass through there too, and all output is there."""
+    done = run("sh", wrapped(["sh", "-c", f"seq 1000; {script}"], reads_nothing=True, left=True))
+    assert done.returncode == code
+
+
+raw = st.binary().map(lambda some: some.replace(b"\0", b""))
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=25)
+@given(secret=raw, exported=raw, stdin=st.binary())
+def test_values_and_input_arrive_as_they_are(
+    shell: str, locale: str, secret: bytes, exported: bytes, stdin: bytes
+) -> None:
+    """S10: any value, whatever its bytes, and every byte of the input behind it; only what shall be is exported."""
+    if shutil.which(SHELLS[shell][0]) is None:
+        pytest.skip(f"{shell} is not installed")
+    script = reading(["A"], ["B"]) + 'printf "%s\\0" "$A" "$B"; sh -c \'printf "%s\\0" "${A-unset}" "$B"\'; cat'
+    values = b"".join(sent(value.decode("utf-8", "surrogateescape")) for value in (exported, secret))
+    done = subprocess.run(
+        [*SHELLS[shell], "-c", script],
+        input=values + stdin,
+        capture_output=True,
+        check=True,
+        env={"PATH": os.environ["PATH"], "LC_ALL": locale},
+    )
+    assert done.stdout == b"\0".join([secret, exported, b"unset", exported, stdin])
+    assert done.stderr == b""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opskit.errors import PlanError
+from opskit.fleet import Host
+from opskit.secrets import secret
 from opskit.settings import Settings
 from opskit.work.options import (
     OF_BRANCH,
@@ -19,12 +22,10 @@ from opskit.work.options import (
     SELECTION,
     BranchOptions,
     RunOptions,
-    Share,
-    Terms,
-    branch_terms,
     checked,
-    run_terms,
 )
+from opskit.work.terms import Terms, branch_terms, run_terms
+from opskit.work.values import Share
 
 SETTINGS = Settings(timeout=7.0, fanout=3, env=(("LANG", "C"), ("A", "settings")))
 
@@ -46,10 +47,15 @@ def terms(of_run: dict[str, Any], of_branch: dict[str, Any] | None = None, setti
     return branch_terms(taken(**of_run), checked(of_branch or {}, OF_BRANCH, "branch"), settings, "run")
 
 
+async def asynchronous(*_: Any) -> bool:
+    """Nobody would await it."""
+    return True
+
+
 def test_types_and_table_name_the_same_options() -> None:
     """What a type checker lets through is what the table knows; `dry_run` decides what a call returns."""
-    assert set(get_type_hints(RunOptions)) | {"dry_run"} == set(OPTIONS)
-    assert set(get_type_hints(BranchOptions)) == OF_BRANCH
+    assert set(RunOptions.__annotations__) | {"dry_run", "wait"} == set(OPTIONS)
+    assert set(BranchOptions.__annotations__) == OF_BRANCH
     assert {"roles", "hosts", "only", "except_", "limit", "once"} == SELECTION
 
 
@@ -142,13 +148,45 @@ def test_a_bad_name_in_the_environment_is_refused(key: str) -> None:
         ("cwd", "", "must be text"),
         ("cwd", 5, "must be text"),
         ("shell", "", "must be a shell's path, or False"),
-        ("stdin", 5, "must be text, bytes, a Path or a DataFrame"),
+        ("stdin", 5, "must be text, bytes, a secret, a Path or a DataFrame"),
         ("stdin", Path("nowhere/at.all"), "is no file (working folder "),
         ("stdin", Path("~nobody-of-this-name/x"), "can't be found: "),
         ("on_output", 5, "must be a function, not int"),
         ("name", " ", "must be text"),
         ("dry_run", "perhaps", "must be True or False"),
         ("template", 2, "must be True or False"),
+        ("pause", -1, "must be 0 seconds or more"),
+        ("pause", float("inf"), "must be a finite number"),
+        ("pause", True, "must be a number, not bool"),
+        ("retries", -1, "must be a whole number, 0 or more"),
+        ("retries", 1.5, "must be a whole number, 0 or more"),
+        ("retries", "many", "must be a number"),
+        ("check", " ", "must be a command, or a function that takes the chunk's results"),
+        ("check", 5, "must be a command, or a function"),
+        ("check", "a\0b", "must be a command, or a function"),
+        ("check", asynchronous, "must be a plain function: nobody would await an async one"),
+        ("on_output", asynchronous, "must be a plain function: nobody would await an async one"),
+        ("user", "", "must be a user's name, without blanks, quotes and what a shell reads"),
+        ("user", "-oProxyCommand=x", "must be a user's name"),
+        ("user", "$(id)", "must be a user's name"),
+        ("user", "a b", "must be a user's name"),
+        ("user", "a\u202eb", "must be a user's name"),
+        ("user", 5, "must be a user's name"),
+        ("sudo", "-u x", "must be True, False or a user's name"),
+        ("sudo", 2, "must be True, False or a user's name"),
+        ("sudo", "", "must be True, False or a user's name"),
+        ("pty", "perhaps", "must be True or False"),
+        ("confirm", 2, "must be True or False"),
+        ("wait", 2, "must be True or False"),
+        ("on_disconnect", "kill", "must be one of 'end', 'leave'"),
+        ("answers", "yes", "has 'yes' without '='"),
+        ("answers", ["x"], "must be a mapping"),
+        ("answers", {"(": "x"}, "has '(', which is no regular expression: "),
+        ("answers", {"x": 5}, "has 'x': a regular expression and a text or secret are expected"),
+        ("answers", {re.compile(b"x"): "y"}, "a regular expression and a text or secret are expected"),
+        ("answers", {5: "y"}, "has 5: a regular expression and a text or secret are expected"),
+        ("parse", "nope", "parse='nope' "),
+        ("parse", 5, "parse=5 "),
         ("variables", {1: 2}, "must be a mapping of names to values"),
     ],
 )
@@ -228,3 +266,61 @@ def test_variables_are_taken_once() -> None:
 def test_every_option_has_a_line_of_help() -> None:
     """`%%parallel?` shows it."""
     assert all(option.doc and "\n" not in option.doc for option in OPTIONS.values())
+
+
+@pytest.mark.parametrize("option", ["env", "stdin", "answers", "variables"])
+def test_what_may_hold_a_password_is_not_shown(option: str) -> None:
+    """Its name alone stands in the error."""
+    assert "hunter2!" not in refused(**{option: ["hunter2!"]})
+
+
+def test_secrets_are_values_of_options() -> None:
+    """Of `env`, `stdin` and `answers`; they stay what they are."""
+    found = secret("hunter2!")
+    made = taken(env={"A": found}, stdin=found, answers={"x": found})
+    assert dict(made["env"])["A"] is made["stdin"] is made["answers"][0][1] is found
+
+
+@pytest.mark.parametrize(
+    ("value", "user"),
+    [(True, "root"), ("yes", "root"), ("postgres", "postgres"), (False, None), ("no", None), ("root", "root")],
+)
+def test_sudo_is_a_user(value: object, user: str | None) -> None:
+    """Root for True; a branch's False takes the run's away."""
+    assert terms({"sudo": value}).sudo == user
+    assert terms({"sudo": value}, {"sudo": False}).sudo is None
+
+
+@given(name=st.text(max_size=8))
+def test_every_user_that_is_taken_can_log_in(name: str) -> None:
+    """S6: what passes here is a user that a host may have, and no option of a program."""
+    try:
+        found = taken(user=name)["user"]
+    except PlanError:
+        return
+    assert Host("a", user=found).user == name
+    assert not name.startswith("-")
+
+
+def test_answers_are_typed_at_a_terminal() -> None:
+    """They imply one, and a run without one can't have them; no answers imply nothing."""
+    assert terms({"answers": 'Continue=yes "Name:=Bob B"'}).pty
+    assert [answer for _, answer in terms({"answers": 'Continue=yes "Name:=Bob B"'}).answers] == ["yes", "Bob B"]
+    assert not terms({"answers": {}}).pty
+    for of_run, branch in (({"answers": {"x": "y"}, "pty": False}, {}), ({"pty": False}, {"answers": {"x": "y"}})):
+        with pytest.raises(PlanError, match="run: answers need a terminal to be typed at, so pty can't be False"):
+            terms(of_run, branch)
+
+
+def test_sudo_needs_a_shell() -> None:
+    """`shell=False` sends a command as it is."""
+    with pytest.raises(PlanError, match="shell=False sends the command as it is, so sudo can't be set for it"):
+        terms({"shell": False, "sudo": True}, settings=Settings())
+
+
+def test_what_becomes_of_a_command_without_this_side() -> None:
+    """The setting, the run's option, the branch's."""
+    leaving = Settings(on_disconnect="leave")
+    assert terms({}).on_disconnect == "end"
+    assert terms({}, settings=leaving).on_disconnect == "leave"
+    assert terms({"on_disconnect": "leave"}, {"on_disconnect": "end"}, leaving).on_disconnect == "end"

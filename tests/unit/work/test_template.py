@@ -30,7 +30,7 @@ class Colour(str, Enum):  # noqa: UP042 - the older way, whose str() is its name
 
 def rendered(text: str, *, enabled: bool = True, place: str = "", **variables: Any) -> str:
     """The command for one host."""
-    return Template.compile(text, Names(variables, {}, {}, None), enabled=enabled, place=place).render(BOTH)
+    return Template.compile(text, Names(variables, {}, {}, None), enabled=enabled, place=place).render(BOTH).command
 
 
 def refused(text: str, *, enabled: bool = True, place: str = "", **variables: Any) -> str:
@@ -72,7 +72,7 @@ def test_values_are_taken_once() -> None:
     variables = {"v": 1}
     template = Template.compile("echo {{ v }}", Names({}, variables, {}, None))
     variables["v"] = 2
-    assert template.render(BOTH) == "echo 1"
+    assert template.render(BOTH).command == "echo 1"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_is_no_expression_is_shell_text(text: str) -> None:
 def test_a_constant_command_is_one_object() -> None:
     """10,000 hosts share one text."""
     template = Template.compile("uptime", Names({}, {}, {}, None))
-    assert template.render(BOTH) is template.render(Host("other"))
+    assert template.render(BOTH).command is template.render(Host("other")).command
 
 
 def test_templates_can_be_turned_off() -> None:

@@ -1,0 +1,229 @@
+"""A plan handed to the engine, and the caller's side of it: waiting, painting, questions, callbacks, the last error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opskit import bridge, checks, views
+from opskit.asking import confirmed
+from opskit.engine.ledger import Ledger
+from opskit.engine.run import Run
+from opskit.errors import Cancelled, CommandError, PlanError, TimeoutExceeded, give_results
+from opskit.events import Event, Output, RunEnded
+from opskit.observers import observers
+from opskit.progress import Progress
+from opskit.rendering.escape import one_line
+from opskit.results.parsing import check_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import Future
+
+    from opskit.engine.ports import Ask, Transport
+    from opskit.results import HostResult, Results
+    from opskit.settings import Settings
+    from opskit.work.options import Hosts
+    from opskit.work.plan import Plan
+
+
+class Handle:
+    """A run that goes on: wait for its end, cancel it, read its rows at any time.
+
+    Attributes:
+        plan: What it does.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        connects: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
+        attempts_before: int = 0,
+    ) -> None:
+        self.plan = plan
+        self._settings = settings
+        self._connects = connects
+        self._engine = bridge.engine()
+        if self._engine.is_here():
+            raise PlanError("opskit can't be called from its own engine's thread")
+        _confirm(plan, settings)
+        for secret in plan.secrets:
+            secret.reveal()
+        self._progress = Progress()
+        self._view = views.choose()
+        self._paint = bridge.harmless(lambda: self._view.paint(self._progress))
+        self._questions = bridge.Questions(expected=plan.terms.wait)
+        self._observers = observers()
+        self._run = Run(
+            plan,
+            connects(self._engine, settings, self._questions.ask),
+            self._emit,
+            max_output=settings.max_output,
+            check=_in_thread(plan.terms.check) if callable(plan.terms.check) else None,
+            listens=bool(self._observers),
+            attempts_before=attempts_before,
+        )
+        listened = self._observers or any(step.terms.on_output for step in plan.steps)
+        self._callbacks = bridge.UserThread() if listened else None
+        self._future: Future[Results] = self._engine.submit(bridge.collector.around(self._run.finish()))
+
+    def wait(self, timeout: float | None = None) -> Results:
+        """Wait for the end, showing progress meanwhile.
+
+        Args:
+            timeout: Seconds to wait at most; the run goes on after that.
+
+        Raises:
+            PlanError: `timeout` is no number.
+            CommandError: As `run`; also OpskitErrors of what kept it from starting.
+            Cancelled: It was cancelled; `.results` has what arrived.
+            TimeoutExceeded: It has not ended in time; `.results` has its rows as of now.
+            KeyboardInterrupt: The kernel or script was interrupted; the run was cancelled and has ended.
+        """
+        try:
+            timeout = None if timeout is None else checks.number(timeout)
+        except ValueError as error:
+            raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
+        try:
+            with self._questions.heard():
+                bridge.block(self._future, self._tick, self._cancel, timeout)
+        except KeyboardInterrupt as interrupt:
+            give_results(interrupt, self._finish())
+            raise
+        if not self._future.done():
+            assert timeout is not None
+            raise TimeoutExceeded(f"the run still goes on after {timeout:g} s; .cancel() would end it", self.results)
+        return self._judged(self._finish())
+
+    async def wait_async(self) -> Results:
+        """As `wait`, awaited; a caller that is cancelled cancels the run."""
+        try:
+            with self._questions.heard():
+                await bridge.awaiting(self._future, self._tick, self._cancel)
+        except asyncio.CancelledError as cancellation:
+            await asyncio.to_thread(self._catch_up)
+            give_results(cancellation, self._finish())
+            raise
+        await asyncio.to_thread(self._catch_up)
+        return self._judged(self._finish())
+
+    def cancel(self, hosts: Hosts = None) -> None:
+        """End what runs and start nothing more, on these hosts or on all; returns at once, `wait` tells the end.
+
+        Args:
+            hosts: As an option's: names, patterns, rows and so on; None: all.
+
+        Raises:
+            InventoryError: The run has no such host.
+        """
+        if hosts is None:
+            self._cancel()
+        else:
+            self._engine.call(self._run.cancel, self.plan.hosts.select(hosts=hosts).names)
+
+    @property
+    def results(self) -> Results:
+        """The rows as of now, frozen: what is under way is `running`, what has not begun `not_started`."""
+        ended = self._future.done()
+        return self._dressed(self._run.results() if ended else self._engine.submit(_now(self._run)).result())
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended."""
+        return self._future.done()
+
+    def __repr__(self) -> str:
+        counts = self._progress
+        state = "ended" if self.done else f"{counts.running} running"
+        return f"<{self.plan.name or 'run'}: {state}; .wait(), .cancel(), .results>"
+
+    def _emit(self, event: Event) -> None:
+        """Take an event on the engine's loop: a few assignments, whatever the number of hosts."""
+        self._progress.apply(event)
+        if self._callbacks is None:
+            return
+        if isinstance(event, Output) and event.step.terms.on_output is not None:
+            self._callbacks.call(event.step.terms.on_output, event.step.host.name, event.stream, event.text)
+        for observer in self._observers:
+            self._callbacks.call(observer, event)
+        if isinstance(event, RunEnded):
+            self._callbacks.close()
+
+    def _tick(self) -> None:
+        self._questions.answer()
+        self._paint()
+
+    def _cancel(self) -> None:
+        self._engine.call(self._run.cancel)
+
+    def _catch_up(self) -> None:
+        """Wait until the caller's functions were told everything."""
+        if self._callbacks is not None:
+            self._callbacks.finish()
+
+    def _finish(self) -> Results:
+        """The rows; raises what kept the run from starting."""
+        self._view.close(self._progress)
+        self._catch_up()
+        return self._dressed(self._future.result())
+
+    def _dressed(self, results: Results) -> Results:
+        """Results that parse themselves as the run's options say, and can be run again."""
+        parse = self.plan.terms.parse
+        return replace(results, parser=None if parse is None else check_parser(parse), again=self._again)
+
+    def _again(self, rows: Sequence[HostResult]) -> Results:
+        if not self._future.done():
+            raise PlanError("the run still goes on: wait for its end, then run rows of it again")
+        positions = {id(row): position for position, row in enumerate(self._run.rows())}
+        wanted = {positions[id(row)] for row in rows if id(row) in positions}
+        if len(wanted) != len(rows):
+            raise PlanError(
+                "only rows of a run itself can be run again: these were made anew, or a check's are among them"
+            )
+        before = max((row.attempt or 1) for row in rows)
+        return Handle(self.plan.only(wanted), self._settings, self._connects, before).wait()
+
+    def _judged(self, results: Results) -> Results:
+        if self._run.cancelled:
+            raise Cancelled("the run was cancelled; `.results` has what arrived", results)
+        if self.plan.terms.on_error == "stop":
+            if self._run.why_stopped is not None:
+                raise CommandError(self._run.why_stopped, results)
+            results.raise_for_failed()
+        return results
+
+
+async def _now(run: Run) -> Results:
+    return run.results()
+
+
+def _confirm(plan: Plan, settings: Settings) -> None:
+    """Ask whether the plan shall run, where it says so or where hosts are protected."""
+    protected = {role for step in plan.steps for role in settings.protected_roles if role in step.host.roles}
+    if not plan.steps or settings.yes or not (plan.terms.confirm or protected):
+        return
+    why = f" (protected: {', '.join(sorted(protected))})" if protected else ""
+    if not confirmed(f"{plan}\nRun this{why}?", remedy="answer by --yes, OPSKIT_YES=1 or opskit.configure(yes=True)"):
+        raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None).results(plan))
+
+
+def _in_thread(check: Callable[[Results], object]) -> Callable[[Results], Awaitable[str | None]]:
+    """A caller's function, run in a thread with the caller's context: None if it passes, else why not."""
+    context = contextvars.copy_context()
+
+    def why_not(results: Results) -> str | None:
+        name = getattr(check, "__qualname__", repr(check))
+        try:
+            answer = context.run(check, results)
+            return None if answer else f"{name} gave {one_line(repr(answer), 80)}"
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises: to leave would end the engine
+            return f"{name} raised {type(error).__name__}: {error}"
+
+    async def judged(results: Results) -> str | None:
+        return await asyncio.to_thread(why_not, results)
+
+    return judged

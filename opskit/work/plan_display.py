@@ -1,0 +1,129 @@
+"""A plan as text and as HTML: what would happen, folded, each command as it is sent."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from opskit.masking import mask
+from opskit.rendering.escape import html, one_line, terminal
+from opskit.rendering.excerpt import head_and_tail
+from opskit.rendering.folding import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opskit.work.plan import Plan, Step
+
+_SHOWN = 200
+_COMMAND_LINES, _COMMAND_CHARACTERS = 40, 2_000
+
+
+def as_text(plan: Plan) -> str:
+    """The plan for a terminal."""
+    chunks, lines = plan.chunks, [_headline(plan)]
+    for number, steps in enumerate(chunks, 1):
+        lines.append(f"chunk {number} of {len(chunks)}: {fold(_names(steps))}")
+        lines += [
+            f"  {fold(names)}  [{one_line(how, 160)}]  " + terminal(_faithful(command)).replace("\n", "\n      ")
+            for how, command, names in _folded(steps)
+        ]
+    shown = _fitting(lines)
+    if left := sum(line.count("\n") + 1 for line in lines[shown:]):
+        lines[shown:] = [_more(left, "line")]
+    lines += map(terminal, _notes(plan))
+    return "\n".join(lines + [f"warning: {terminal(warning)}" for warning in plan.warnings])
+
+
+def as_html(plan: Plan) -> str:
+    """The plan for a notebook."""
+    cell = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">{}</td>'
+    entries = [
+        (number, names, how, _faithful(command))
+        for number, steps in enumerate(plan.chunks, 1)
+        for how, command, names in _folded(steps)
+    ]
+    shown = _fitting([command for *_, command in entries])
+    rows = [
+        "<tr>"
+        + "".join(
+            cell.format(text)
+            for text in (
+                str(number),
+                html(fold(names)),
+                html(how),
+                f'<code style="white-space:pre-wrap">{html(command)}</code>',
+            )
+        )
+        + "</tr>"
+        for number, names, how, command in entries[:shown]
+    ]
+    notes = [_more(len(entries) - shown, "row")] if len(entries) > shown else []
+    notes += [*_notes(plan), *(f"⚠ {warning}" for warning in plan.warnings)]
+    heads = "".join(f'<th style="text-align:left">{word}</th>' for word in ("chunk", "hosts", "branch", "command"))
+    return (
+        f'<div class="opskit-plan tex2jax_ignore mathjax_ignore"><b>{html(_headline(plan))}</b>'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        + "".join(f"<div>{html(note)}</div>" for note in notes)
+        + "</div>"
+    )
+
+
+def _headline(plan: Plan) -> str:
+    chunks = plan.chunks
+    busy = len({step.host.name for step in plan.steps})
+    where = f"{_counted(len(plan.steps), 'step')} on {busy} of {_counted(len(plan.hosts), 'host')}"
+    how = f"{_counted(len(chunks), 'chunk')}, at most {plan.fanout} hosts at once"
+    return f"{one_line(plan.name or 'plan', 60)}: {where}, {how}"
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    if plan.checks:
+        checks = dict.fromkeys(one_line(step.command, 160) for step in plan.checks)
+        yield f"after each chunk, on its hosts: {' | '.join(list(checks)[:3])}"
+    if plan.skipped:
+        yield f"skipped, no branch matches: {fold(host.name for host in plan.skipped)}"
+
+
+def _folded(steps: Sequence[Step]) -> list[tuple[str, str, list[str]]]:
+    """Route, command and hosts: one entry for all hosts that run the same."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for step in steps:
+        found.setdefault((_how(step), step.command), []).append(step.host.name)
+    return [(how, command, names) for (how, command), names in found.items()]
+
+
+def _how(step: Step) -> str:
+    """The route of a step, and who it is on its host where that is not left to the inventory."""
+    who = [f"user {step.terms.user}"] if step.terms.user else []
+    who += [f"sudo {step.terms.sudo}"] if step.terms.sudo else []
+    return ", ".join([route(step.branch), *who])
+
+
+def _faithful(command: str) -> str:
+    """A command as it is sent, with its blanks and lines; of a long one head and tail. Not yet escaped."""
+    return head_and_tail(mask(command).rstrip("\n"), lines=_COMMAND_LINES, characters=_COMMAND_CHARACTERS)
+
+
+def _fitting(texts: Sequence[str]) -> int:
+    """How many of these make a page: each is shown whole, or not at all."""
+    return sum(end <= _SHOWN for end in accumulate(text.count("\n") + 1 for text in texts))
+
+
+def _names(steps: Sequence[Step]) -> Iterator[str]:
+    return iter(dict.fromkeys(step.host.name for step in steps))
+
+
+def route(branch: str | None) -> str:
+    """A branch as people name it."""
+    if branch is None:
+        return "all"
+    return branch if branch == "else" else f"when {branch}"
+
+
+def _more(number: int, noun: str) -> str:
+    return f"... and {number} more {noun if number == 1 else noun + 's'}; .df has every step"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

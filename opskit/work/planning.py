@@ -1,0 +1,101 @@
+"""Making a plan: which branch on which host, in which chunk, with every command rendered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opskit.errors import PlanError
+from opskit.work.plan import Plan, Step
+from opskit.work.plan_display import route
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from opskit.fleet import Host, Inventory
+    from opskit.work.branches import Branch
+    from opskit.work.terms import RunTerms
+    from opskit.work.values import Share
+
+
+def make_plan(
+    hosts: Inventory,
+    branches: Sequence[Branch],
+    terms: RunTerms,
+    known_roles: Collection[str],
+    check: Branch | None = None,
+) -> Plan:
+    """Decide what runs where, without touching any host.
+
+    Every condition is evaluated once for each host, in inventory order; then the commands are rendered.
+
+    Args:
+        hosts: The selected hosts.
+        branches: In declared order; the `otherwise`, if any, stands anywhere.
+        terms: The run's own options.
+        known_roles: The roles of the whole inventory, to warn of one that nobody has.
+        check: What must pass on each chunk's hosts.
+
+    Raises:
+        PlanError: No branch, or more than one `otherwise`.
+        ConditionError: A condition raised on a host, or gave no truth value.
+        TemplateError: A command could not be rendered for a host.
+    """
+    if not branches:
+        raise PlanError('there is nothing to run: add a branch, such as when("in_(\'app\')", "uptime")')
+    routed = [(host, list(_matching(host, branches))) for host in hosts]
+    busy = [(host, matched) for host, matched in routed if matched]
+    steps, checks = [], []
+    for (host, matched), chunk in zip(busy, _chunk_numbers(len(busy), terms.chunk), strict=True):
+        steps += [_step(host, branch, chunk) for branch in matched]
+        if check is not None:
+            checks.append(_step(host, check, chunk))
+    return Plan(hosts, tuple(steps), terms, tuple(_warnings(branches, known_roles, steps)), tuple(checks))
+
+
+def _step(host: Host, branch: Branch, chunk: int) -> Step:
+    command, secrets = branch.template.render(host)
+    if not command.strip():
+        raise PlanError(f"{route(branch.label)}: the command is empty on {host.name}; there is nothing to run")
+    if secrets and branch.terms.shell is False:
+        raise PlanError(f"{route(branch.label)}: shell=False sends the command as it is, so no secret can stand in it")
+    user = branch.terms.user
+    return Step(host if user is None else host.as_user(user), branch.label, command, branch.terms, chunk, secrets)
+
+
+def _matching(host: Host, branches: Sequence[Branch]) -> Iterator[Branch]:
+    """The branches of a host: all that match, up to a `last`; else the `otherwise`."""
+    matched = False
+    for branch in branches:
+        if branch.condition is not None and branch.condition.holds(host):
+            matched = True
+            yield branch
+            if branch.last:
+                return
+    if not matched:
+        yield from (branch for branch in branches if branch.otherwise)
+
+
+def _chunk_numbers(total: int, sizes: tuple[Share, ...] | None) -> Iterator[int]:
+    """The chunk of each of `total` hosts; the last size repeats."""
+    if sizes is None:
+        yield from (1 for _ in range(total))
+        return
+    done, number = 0, 0
+    while done < total:
+        size = max(1, sizes[min(number, len(sizes) - 1)].of(total))
+        number += 1
+        yield from (number for _ in range(min(size, total - done)))
+        done += size
+
+
+def _warnings(branches: Sequence[Branch], known_roles: Collection[str], steps: Sequence[Step]) -> Iterator[str]:
+    for branch in branches:
+        if branch.condition is not None:
+            for role in sorted(branch.condition.asked_roles - set(known_roles)):
+                yield f"no host has the role {role!r}, which `{branch.label}` asks for"
+
+    for label in dict.fromkeys(step.branch for step in steps if step.secrets):
+        yield (
+            f"{route(label)}: a secret stands in its command; a program that takes it as an argument shows it to "
+            "everybody on its host. Better hand it over by `stdin` or `env`"
+        )
