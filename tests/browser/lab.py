@@ -143,6 +143,14 @@ class Notebook:
         """Start one cell, as Ctrl-Enter does."""
         self.page.evaluate(RUN, ["notebook:run-cell", cell])
 
+    def interrupt(self) -> None:
+        """Interrupt the kernel, as the stop button does."""
+        self.page.evaluate(RUN, ["notebook:interrupt-kernel", None])
+
+    def save(self) -> None:
+        """Save the notebook's file."""
+        self.page.evaluate(f"() => {PANEL}.context.save()")
+
     def wait_idle(self, seconds: float = 30.0) -> None:
         """Wait until every started cell has ended and the kernel is idle."""
         self.page.wait_for_function(IDLE, timeout=seconds * 1000)
