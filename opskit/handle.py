@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opskit import bridge, checks, views
@@ -127,8 +128,16 @@ class Handle:
     @property
     def results(self) -> Results:
         """The rows as of now, frozen: what is under way is `running`, what has not begun `not_started`."""
-        ended = self._future.done()
-        return self._dressed(self._run.results() if ended else self._engine.submit(_now(self._run)).result())
+        if self._future.done():
+            return self._last
+        return self._dressed(
+            self._engine.submit(_now(self._run)).result() if self._engine.usable else self._run.results()
+        )
+
+    @cached_property
+    def _last(self) -> Results:
+        """The rows of a run that has ended."""
+        return self._dressed(self._run.results())
 
     @property
     def done(self) -> bool:
@@ -153,6 +162,12 @@ class Handle:
             self._callbacks.close()
 
     def _tick(self) -> None:
+        if not self._engine.usable:
+            raise CommandError(
+                "nothing runs this any more: its thread has died, or this process is a fork of the one that began it; "
+                "what its rows call running may still run",
+                self.results,
+            )
         self._questions.answer()
         self._paint()
 
@@ -168,7 +183,8 @@ class Handle:
         """The rows; raises what kept the run from starting."""
         self._view.close(self._progress)
         self._catch_up()
-        return self._dressed(self._future.result())
+        self._future.result()
+        return self._last
 
     def _dressed(self, results: Results) -> Results:
         """Results that parse themselves as the run's options say, and can be run again."""

@@ -139,10 +139,11 @@ def test_in_a_terminal_a_short_run_shows_no_progress(embedded: Fleet, tmp_path: 
 
 
 @pytest.mark.parametrize("line", ["ipykernel 7", "ipykernel 6"])
-def test_the_first_notebook_runs(request: pytest.FixtureRequest, line: str) -> None:
+@pytest.mark.parametrize("name", [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb"))])
+def test_every_notebook_runs(request: pytest.FixtureRequest, line: str, name: str) -> None:
     """On a fleet of its own, from top to bottom, on both lines of ipykernel; nothing goes to standard error."""
     kernel = str(request.getfixturevalue("kernel6")) if line == "ipykernel 6" else "python3"
-    notebook = nbformat.read(NOTEBOOKS / "01-first-steps.ipynb", as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     encrypted = Config(KernelManager={"transport_encryption": "auto"})
     resources = {"metadata": {"path": str(NOTEBOOKS)}}
     NotebookClient(notebook, kernel_name=kernel, config=encrypted, resources=resources, timeout=60).execute()

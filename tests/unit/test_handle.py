@@ -565,3 +565,32 @@ def test_a_check_passes_secrets_before_it_runs(use: Any, monkeypatch: pytest.Mon
     with pytest.raises(PromptRefused, match="Token"):
         opskit.run("x", hosts=FLEET, check="curl -H {{ token }}", variables={"token": opskit.secret(prompt="Token")})
     assert transport.dialled == []
+
+
+def test_a_run_whose_engine_died_is_told_and_does_not_hang(use: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F31, F44: also in a fork, which has no engine: waiting ends with an error, and the rows can still be read."""
+    use(hanging("b"))
+    found = started(3, 1)
+    with monkeypatch.context() as forked:
+        forked.setattr(found._engine, "_process", -1)
+        assert statuses(found.results) == "ok running ok ok"
+        with pytest.raises(CommandError, match="nothing runs this any more") as caught:
+            found.wait()
+    assert statuses(caught.value.results) == "ok running ok ok"
+    found.cancel()
+    with pytest.raises(Cancelled):
+        found.wait()
+
+
+def test_the_garbage_collector_is_given_back(use: Any) -> None:
+    """It is held back while a run makes its objects, is as it was before when the last run has ended, frozen or not."""
+    use(hanging("b"))
+    before = gc.get_threshold(), gc.get_freeze_count()
+    found = started(3, 1)
+    assert gc.get_threshold() == bridge.Collector.THRESHOLDS
+    opskit.run("x", hosts=FLEET - Inventory([Host("b")]))
+    assert gc.get_threshold() == bridge.Collector.THRESHOLDS
+    found.cancel()
+    with pytest.raises(Cancelled):
+        found.wait()
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
