@@ -33,8 +33,9 @@ class Vars(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         self._values = {key: _frozen(value) for key, value in dict(values).items()}
         for name in PASSWORDS & self._values.keys():
-            if len(password := str(self._values[name])) >= SHORTEST:
-                conceal(password)
+            password = self._values[name]
+            if isinstance(password, (str, int)) and len(str(password)) >= SHORTEST:
+                conceal(str(password))
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opskit.errors import InventoryError
-from opskit.fleet import Host
+from opskit.fleet import Host, Inventory
 from opskit.fleet.host import Vars
 
 
@@ -166,3 +166,13 @@ def test_an_unknown_var_shows_the_known_ones_harmlessly() -> None:
     with pytest.raises(AttributeError) as caught:
         _ = Host("a", vars={"\x1b]0;x\x07k": 1, "é b": 2}).vars.zzz
     assert str(caught.value) == "no var is called 'zzz'; known: \\x1b]0;x\\x07k, é b"
+
+
+def test_vars_that_hold_passwords_are_not_shown() -> None:
+    """S11: neither by a host, nor by an inventory's frame; who makes words of the value gets it still."""
+    host = Host("web1", vars={"sudo": "swordfish 1", "login": 20261121, "dc": "ams"})
+    shown = repr(host) + Inventory([host]).df.to_string()
+    assert "swordfish" not in shown
+    assert "20261121" not in repr(host)
+    assert host.vars.sudo == "swordfish 1"
+    assert "ams" in shown
