@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import PlanError, TemplateError
 from opskit.secrets import Secret
-from opskit.transport.wrapper import reading, sent, wrapped
+from opskit.transport.wrapper import line, reading, sent, wrapped
 from opskit.work.quoting import SECRET_VARIABLE
 
 if TYPE_CHECKING:
@@ -64,9 +64,14 @@ def _reading(step: Step) -> str:
 
 def remote_line(step: Step) -> str:
     """What is sent to a host: the words in the wrapper, which any login shell can read; or the bare command."""
+    return step.command if step.terms.shell is False else line(local_words(step))
+
+
+def local_words(step: Step) -> list[str]:
+    """What is run on this machine: the words in the wrapper, or the bare command."""
     terms = step.terms
     if terms.shell is False:
-        return step.command
+        return words(step)
     return wrapped(
         words(step),
         reads_nothing=reads_nothing(step),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opskit.engine.capture import Capture, Stream
+    from opskit.engine.ports import Ending
     from opskit.transport.passwords import Attempt, Trials
     from opskit.work.plan import Step
     from opskit.work.values import Answers
@@ -115,7 +116,10 @@ class Dialogue(ABC):
 
     def heard(self, stream: Stream, data: bytes) -> None:
         """Take a piece of output."""
-        if not self.begun.done() and stream == self._marked_stream:
+        if self.begun.done():
+            self._output(stream, data)
+        elif stream == self._marked_stream or _MARK in data:
+            self._marked_stream = stream  # a host's own scripts may have joined the two
             self._look_for_mark(data)
         else:
             self._output(stream, data)
@@ -134,6 +138,16 @@ class Dialogue(ABC):
         self._given_up = True
         if self._awaits_password:
             self._leave_unanswered()
+
+    def refused(self, ending: Ending) -> Refused | None:
+        """Why what ended so was not the command: the wrapper never spoke. To be asked before `gone`."""
+        sudo_complained = self._step.terms.sudo is not None and ending.exit_code != 0 and bool(self._before.strip())
+        if self.begun.done() or ending.signal is not None or sudo_complained:
+            return None
+        name = self._step.host.name
+        return Refused(
+            f"{name} ran something else instead of the command (ForceCommand, or a login shell that refuses)"
+        )
 
     def gone(self) -> None:
         """Nothing more is heard or sent."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Refused
-from opskit.transport.command_line import reads_a_file_alone, remote_line, within_limit, words
+from opskit.transport.command_line import local_words, reads_a_file_alone, within_limit
 from opskit.transport.dialogue import Dialogue
 from opskit.transport.terminal import Terminal
 from opskit.transport.wrapper import killed, signalled
@@ -43,21 +43,11 @@ class LocalTransport:
     async def prepare(self, steps: Iterable[Step]) -> None:
         """Measure what will be run; raises TemplateError if a command is too long."""
         for step in steps:
-            within_limit(step, _arguments(step))
+            within_limit(step, local_words(step))
 
     def connection(self, host: Host, connect_timeout: float) -> LocalConnection:  # noqa: ARG002 - the port's
         """Always open."""
         return LocalConnection(self._trials)
-
-
-def _is_wrapped(step: Step) -> bool:
-    """Whether the command needs what the wrapper does for those on other hosts."""
-    terms = step.terms
-    return terms.shell is not False and (terms.sudo is not None or terms.pty or terms.on_disconnect == "leave")
-
-
-def _arguments(step: Step) -> list[str]:
-    return ["/bin/sh", "-c", remote_line(step)] if _is_wrapped(step) else words(step)
 
 
 class LocalConnection:
@@ -94,10 +84,11 @@ class LocalProcess(Dialogue, asyncio.SubprocessProtocol):
     """
 
     def __init__(self, step: Step, capture: Capture, trials: Trials) -> None:
-        super().__init__(step, capture, trials, marked=_is_wrapped(step))
+        super().__init__(step, capture, trials, marked=step.terms.shell is not False)
+        self._arguments = local_words(step)
         self._transport: asyncio.SubprocessTransport | None = None
         self._terminal: Terminal | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._failure: Exception | None = None
         self._drain: asyncio.TimerHandle | None = None
         self._open_streams = 1 if step.terms.pty else 2
@@ -105,10 +96,10 @@ class LocalProcess(Dialogue, asyncio.SubprocessProtocol):
     async def start(self) -> None:
         """Start it with pipes; raises OSError."""
         stdin = self._step.terms.stdin
-        alone = not _is_wrapped(self._step) and reads_a_file_alone(self._step)
+        alone = reads_a_file_alone(self._step) and not self._keeps_back
         # Opened here and not in a thread: it takes no longer than what follows, and no cancel can lose it.
         with stdin.open("rb") if isinstance(stdin, Path) and alone else nullcontext(asyncio.subprocess.PIPE) as source:
-            await self._spawn(_arguments(self._step), stdin=source)
+            await self._spawn(self._arguments, stdin=source)
         if not alone:
             self.listens()
 
@@ -116,7 +107,7 @@ class LocalProcess(Dialogue, asyncio.SubprocessProtocol):
         """Start it at a terminal of its own; raises OSError."""
         self._terminal = await Terminal.open(self)
         try:
-            await self._spawn(self._terminal.arguments(_arguments(self._step)), **self._terminal.streams())
+            await self._spawn(self._terminal.arguments(self._arguments), **self._terminal.streams())
         except BaseException:
             self._terminal.close()
             raise
@@ -177,13 +168,19 @@ class LocalProcess(Dialogue, asyncio.SubprocessProtocol):
     def _finish(self) -> None:
         if self._drain is not None:
             self._drain.cancel()
-        self.gone()
-        if self._failure is not None and not self._ended.done():
-            self._ended.set_exception(self._failure)
-            self._ended.exception()  # nobody may be waiting
-        elif not self._ended.done():
-            self._ended.set_result(None)
+        if not self._ended.done():
+            ending = self._ending()
+            failure = self._failure or self.refused(ending)
+            if failure is None:
+                self._ended.set_result(ending)
+            else:
+                self._ended.set_exception(failure)
+                self._ended.exception()  # nobody may be waiting
         self._close()
+
+    def _ending(self) -> Ending:
+        code = self._of_system().get_returncode()
+        return Ending(code) if code is None or code >= 0 else Ending(None, _signal_name(-code))
 
     def _close(self) -> None:
         self.gone()
@@ -195,24 +192,25 @@ class LocalProcess(Dialogue, asyncio.SubprocessProtocol):
     async def wait(self) -> Ending:
         """Wait for the end of the command."""
         try:
-            await asyncio.shield(self._ended)
+            return await asyncio.shield(self._ended)
         except asyncio.CancelledError:
             self.give_up()
             raise
-        code = self._of_system().get_returncode()
-        assert code is not None
-        return Ending(code) if code >= 0 else Ending(None, _signal_name(-code))
 
     async def end(self) -> str | None:
         """End the process group: TERM, and KILL to what does not listen."""
+        group = self.group or self._of_system().get_pid()
         try:
             if self.never_began:
                 return None
-            group = self.group or self._of_system().get_pid()
             sure = await (self._end_group(group) if self._step.terms.sudo is None else self._end_as_other(group))
-            return None if sure else f"process group {group}"
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)  # nobody waits any more until it has cleaned up
+            raise
         finally:
             self._close()
+        return None if sure else f"process group {group}"
 
     async def _end_group(self, group: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The small POSIX sh program around each remote command: it tells its process group, and ends it when we are gone.
+"""The small POSIX sh program around each command: it tells its process group, and ends it when we are gone.
 
 Closing a channel or a connection ends nothing on the host (measured on OpenSSH), and a signal request does not reach
 all that a command started. What does is a signal to its process group. So the wrapper first prints, on standard error,
@@ -38,8 +38,10 @@ def _program(server: str, *, watched: bool = True) -> str:
     group = (
         # The group may not be led by this shell: sudo and ForceCommand stand in between.
         '{ read -r _ _ _ _ g _ </proc/$$/stat; } 2>/dev/null || g=$(ps -o pgid= -p $$ | tr -d " "); '
-        # Where the server itself is in the group, it is not ours to end.
-        f'{{ read -r _ _ _ _ h _ </proc/{server}/stat; }} 2>/dev/null; [ "$g" = "$h" ] && g=0; '
+        # Where the server itself is in the group, as Dropbear is, it is not ours to end: then the command gets its own,
+        # a moment after the mark.
+        f'{{ read -r _ _ _ _ h _ </proc/{server}/stat; }} 2>/dev/null; [ "$g" = "$h" ] && {{ g=0; '
+        'command -v setsid >/dev/null && g=$$ && set -- setsid "$@"; }; '
     )
     watch = (
         "[ $g = 0 ] || (a() { if [ -d /proc/self ]; then [ -d /proc/$1 ]; else ps -p $1; fi; }; "
@@ -64,8 +66,8 @@ _DECODE: Final = 'for a; do shift; v=$(printf %b. "$a"); set -- "$@" "${v%.}"; d
 
 def wrapped(
     words: list[str], *, reads_nothing: bool, sudo: str | None = None, left: bool = False, terminal: bool = False
-) -> str:
-    """The line that runs a program with its arguments in the wrapper.
+) -> list[str]:
+    """A program with its arguments in the wrapper: a shell, its option, its script, what it has as `$0`, and the rest.
 
     Args:
         words: The program and its arguments.
@@ -78,13 +80,15 @@ def wrapped(
     kept = _KEPT if left and not terminal else ""
     run = f'{kept}exec "$@" </dev/null' if reads_nothing else f'{kept}exec "$@"'
     if sudo is None:
-        return _line((_program("$PPID", watched=False) if left else WRAPPER) + run, words)
+        return ["/bin/sh", "-c", (_program("$PPID", watched=False) if left else WRAPPER) + run, "opskit", *words]
     ask = f'u=$1; shift; exec sudo -S -p "{PROMPT}%p:" -u "$u" -- /bin/sh -c "$0" $PPID "$@"'
-    return _line(ask, [sudo, *words], f"'{_program('$0', watched=not left)}{run}'")
+    return ["/bin/sh", "-c", ask, f"{_program('$0', watched=not left)}{run}", sudo, *words]
 
 
-def _line(script: str, words: list[str], name: str = "opskit") -> str:
-    """The line by which every login shell runs a script of ours with these words; `name` becomes its `$0`."""
+def line(arguments: list[str]) -> str:
+    """The line by which every login shell runs what `wrapped` gives."""
+    _, _, script, zeroth, *words = arguments
+    name = shlex.quote(zeroth)
     if any(set(word) & set("\n!\\") for word in words):
         carried = " ".join(f"'{_escaped(word)}'" for word in words)
         return f"exec /bin/sh -c '{_DECODE}{script}' {name} {carried}"
@@ -147,4 +151,4 @@ def _aside(script: str, sudo: str | None, *, asks: bool) -> str:
     if sudo is None:
         return f"exec /bin/sh -c '{script}'"
     how = '-S -p ""' if asks else "-n"
-    return _line(f'exec sudo {how} -u "$1" -- /bin/sh -c "$0"', [sudo], f"'{script}'")
+    return line(["/bin/sh", "-c", f'exec sudo {how} -u "$1" -- /bin/sh -c "$0"', script, sudo])

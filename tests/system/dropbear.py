@@ -22,7 +22,11 @@ from tests.needs import need_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALONE = "mount --bind {passwd} /etc/passwd && exec {dropbear} -F -E -s -p 127.0.0.1:{port} -P '' -r {key} 2>{log}"
+# Another test may just now make an account, for which /etc/passwd is replaced.
+ALONE = (
+    "until mount --bind {passwd} /etc/passwd; do sleep 0.1; done; "
+    "exec {dropbear} -F -E -s -p 127.0.0.1:{port} -P '' -r {key} 2>{log}"
+)
 
 
 @contextmanager

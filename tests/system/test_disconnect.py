@@ -1,4 +1,4 @@
-"""What becomes of a command when this side dies: `on_disconnect`, on real OpenSSH whose sessions are killed."""
+"""What becomes of a command when this side dies: `on_disconnect`, here and on real OpenSSH with killed sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import opskit
 from tests.needs import need_program
-from tests.system.ground import first, processes, row_of, send, sessions, unique_sleep, wait_until
+from tests.system.ground import first, processes, python, row_of, send, sessions, unique_sleep, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,4 +51,23 @@ def test_what_may_be_left_is_ended_all_the_same(sshd: StartSshd, options: dict[s
     row = row_of(first(sshd()), f"trap '' TERM; echo out; {sleep} & {sleep}", timeout=1, **options)
     assert (row.status, row.stdout) == ("timeout", "out\n")
     assert str(row.error).endswith("it was ended")
+    wait_until(lambda: not processes(argument))
+
+
+HERE = """
+    import os, threading
+    begun = threading.Event()
+    here = opskit.Inventory([opskit.Host("here", "local")])
+    opskit.run(sys.argv[1], hosts=here, wait=False, on_output=lambda *_: begun.set())
+    begun.wait()
+    os._exit(0)
+"""
+
+
+def test_on_this_machine_too() -> None:
+    """R6: when this process is gone, without a word, its local commands end within seconds."""
+    sleep, argument = unique_sleep()
+    with python(HERE, f"echo begun; trap '' TERM; {sleep} & {sleep}") as child:
+        out, err = child.communicate(timeout=30)
+    assert (child.returncode, out, err) == (0, "", "")
     wait_until(lambda: not processes(argument))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import opskit
+from opskit.transport.ssh import way
 from tests.system.ground import (
     LongLine,
     behind,
@@ -29,6 +30,7 @@ from tests.system.ground import (
     wait_until,
 )  # fmt: skip
 from tests.system.network import network
+from tests.system.proxy import server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +176,21 @@ def test_a_server_may_stop_at_any_moment(sshd: StartSshd, tmp_path: Path) -> Non
     wait_until(lambda: descriptors() <= before[0] and threading.active_count() <= before[1])
 
 
+def test_a_server_that_stops_in_key_exchange_is_told_from_one_that_says_nothing(
+    sshd: StartSshd, tmp_path: Path
+) -> None:
+    """F3: the row names how far it came."""
+    fleet = sshd()
+    stopper = Stopper(fleet, 2)  # it has introduced itself before it gets our second piece
+    with behind(proxy_to(fleet, stopper.watch), fleet, tmp_path) as host:
+        row = row_of(host, connect_timeout=0.5)
+        stopper.go_on()
+    with server() as silent:
+        other = row_of(opskit.Host("h1", "127.0.0.1", silent), connect_timeout=0.5)
+    assert str(row.error).startswith("connected, but the key exchange did not end within 0.5 s")
+    assert str(other.error).startswith("connected, but nothing was heard within 0.5 s")
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_connection_may_be_cut_at_any_moment(sshd_fleet: SshdFleet, tmp_path: Path, direction: Direction) -> None:
     """F9, F10, R2, R4: what is unreachable never ran, what is unknown ran once at most, and nothing is sent twice."""
@@ -215,6 +232,19 @@ def test_a_long_line_makes_nothing_unreachable_and_takes_nothing_from_a_timeout(
     ended, outlived = session.results
     assert (ended.status, ended.stdout) == ("ok", "done\n")
     assert (outlived.status, outlived.stdout) == ("timeout", "begun\n")
+
+
+def test_over_a_long_line_our_own_words_get_more_time(
+    sshd_fleet: SshdFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F13, R6: half of connect_timeout, where that is more: what was ended is not said to run still."""
+    monkeypatch.setattr(way, "SECONDS_TO_OBEY", 0.1)
+    line = LongLine(sshd_fleet.hosts[0].address, sshd_fleet.hosts[0].port, 0.1)
+    sleep, argument = unique_sleep()
+    with behind(line, sshd_fleet, tmp_path) as host:
+        row = row_of(host, sleep, timeout=0.1, connect_timeout=10)
+    assert str(row.error).endswith("; it was ended")
+    assert processes(argument) == []
 
 
 # Who is let in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -12,11 +13,15 @@ from jupyter_client.manager import KernelManager
 from traitlets.config import Config
 
 import opskit
+from opskit.transport.ssh.link import Link
+from opskit.transport.ssh.process import RemoteProcess
 from tests.system import loops
 from tests.system.ground import (
     MIB,
+    behind,
     first,
     processes,
+    proxy_to,
     python,
     row_of,
     said_by,
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.system.conftest import StartSshd
+    from tests.system.proxy import Direction
 
 pytestmark = [pytest.mark.system, loops.LEAKS]
 close_loops = loops.close_loops
@@ -42,7 +48,10 @@ close_loops = loops.close_loops
 
 
 def test_a_server_that_stops_in_mid_command_is_noticed(sshd: StartSshd) -> None:
-    """F6, R5, R6: with a timeout, in time; without one, by its silence; when it goes on nothing is left of either."""
+    """F6, R5, R6: without a timeout, by its silence; with one, in time, and it is ended over another connection.
+
+    When the server goes on nothing is left of either.
+    """
     fleet = sshd()
     host, (sleep, argument) = first(fleet), unique_sleep()
 
@@ -57,10 +66,95 @@ def test_a_server_that_stops_in_mid_command_is_noticed(sshd: StartSshd) -> None:
         assert (unnoticed.status, unnoticed.exit_code, unnoticed.stdout) == ("unknown", None, "begun\n")
         assert "may have run" in str(unnoticed.error)
         assert (outlived.status, outlived.exit_code, outlived.stdout) == ("timeout", None, "begun\n")
-        assert f"it may still run on {host.name}" in str(outlived.error)
-        assert len(processes(argument)) == 2
+        assert str(outlived.error).endswith("; it was ended")
+        assert len(processes(argument)) == 1
         send(signal.SIGCONT, sessions(fleet))
         assert row_of(host).status == "ok"
+    wait_until(lambda: not processes(argument))
+
+
+def test_what_outlived_its_timeout_on_a_stopped_server_ends_when_that_goes_on(sshd: StartSshd) -> None:
+    """F6, R6: a host that did not take the signal is hung up on, so that it ends the command by itself."""
+    fleet = sshd()
+    host, (sleep, argument) = first(fleet), unique_sleep()
+    row = row_of(
+        host, f"echo begun; {sleep}", timeout=0.3, connect_timeout=1,
+        on_output=lambda *_: send(signal.SIGSTOP, sessions(fleet)),
+    )  # fmt: skip
+    assert re.search(r"it may still run on h1: process group \d+$", str(row.error))
+    assert len(processes(argument)) == 1
+    send(signal.SIGCONT, sessions(fleet))
+    wait_until(lambda: not processes(argument))
+
+
+def test_a_healthy_command_outlives_one_whose_end_is_unsure(
+    sshd: StartSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R7: the connection that both share ends after the last of them, not under it."""
+    abandon, go = RemoteProcess.abandon, tmp_path / "go"
+
+    async def silence(*_: object) -> None:
+        raise TimeoutError
+
+    def note(process: RemoteProcess) -> None:
+        abandon(process)
+        go.touch()
+
+    monkeypatch.setattr(Link, "aside", silence)
+    monkeypatch.setattr(RemoteProcess, "abandon", note)
+    sleep, argument = unique_sleep()
+    with opskit.parallel(hosts=opskit.Inventory([first(sshd())]), on_error="continue") as session:
+        session.when("True", f"until [ -e {go} ]; do sleep 0.05; done; echo healthy")
+        session.when("True", sleep, timeout=0.3)
+    healthy, outlived = session.results
+    assert (healthy.status, healthy.stdout) == ("ok", "healthy\n")
+    assert "it may still run on h1: process group" in str(outlived.error)
+    wait_until(lambda: not processes(argument))
+
+
+def test_a_server_that_stops_before_it_takes_a_command(sshd: StartSshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F6, R6: unknown within connect_timeout, it may have run; and when the server goes on, nothing of it stays."""
+    fleet = sshd()
+    host, (sleep, argument) = first(fleet), unique_sleep()
+    began = Link.began
+
+    def stop(link: Link, process: RemoteProcess) -> RemoteProcess:
+        send(signal.SIGSTOP, sessions(fleet))
+        return began(link, process)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "began", stop)
+        row = row_of(host, sleep, connect_timeout=0.4)
+    assert row.status == "unknown"
+    assert str(row.error).endswith("(no answer); it may have run")
+    stopped = sessions(fleet)
+    send(signal.SIGCONT, stopped)
+    wait_until(lambda: not set(stopped) & set(sessions(fleet)))
+    wait_until(lambda: not processes(argument))
+
+
+@pytest.mark.parametrize("ways", ["none", "another"])
+def test_a_connection_that_dies_as_a_timeout_would_end_the_command(sshd: StartSshd, tmp_path: Path, ways: str) -> None:
+    """R6: the group is ended over another connection, or named."""
+    fleet, begun, cuts = sshd(), threading.Event(), list[int]()
+    sleep, argument = unique_sleep()
+
+    def cut(direction: Direction, _piece: bytes) -> bool:
+        if direction == "up" and begun.is_set() and (ways == "none" or not cuts):
+            cuts.append(1)
+            return False
+        return True
+
+    with behind(proxy_to(fleet, cut), fleet, tmp_path) as host:
+        row = row_of(
+            host, f"echo begun; {sleep}", timeout=0.3, connect_timeout=1, on_output=lambda *_: begun.set()
+        )  # fmt: skip
+    assert row.status == "timeout"
+    if ways == "another":
+        assert str(row.error).endswith("; it was ended")
+        assert processes(argument) == []
+    else:
+        assert re.search(r"it may still run on h1: process group \d+$", str(row.error))
     wait_until(lambda: not processes(argument))
 
 

@@ -113,12 +113,13 @@ async def _reached(
                 await _connect(link, attempt, through)
                 return link
         except (OSError, ValueError, asyncssh.Error) as error:
-            if _is_for_want_of_password(error, attempt):
+            on_the_way = through is not None and through.lost
+            if not on_the_way and _is_for_want_of_password(error, attempt):
                 raise _Asked(attempt) from error
             if fault is None or not isinstance(error, TimeoutError):
                 fault = error, attempt  # that time ran out while it was tried again tells nothing
             delay = FIRST_DELAY * 2**tries * random.uniform(0.5, 1)  # noqa: S311 - no secret
-            again = _turned_away(error, attempt) or (through is not None and through.lost)
+            again = _turned_away(error, attempt) or on_the_way
             if not again or tries == MOST_TRIES or loop.time() + delay >= deadline:
                 raise explained(*fault) from error
         finally:

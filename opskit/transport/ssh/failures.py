@@ -137,7 +137,9 @@ def explained(error: Exception, attempt: Attempt) -> Unreachable:  # noqa: C901,
 def _phase(attempt: Attempt) -> str:
     if attempt.connection is None:
         return "no connection"
-    return "connected, but no login" if attempt.greeted else "connected, but nothing was heard"
+    if attempt.greeted:
+        return "connected, but no login"
+    return "connected, but the key exchange did not end" if attempt.heard else "connected, but nothing was heard"
 
 
 def _no_proxy(error: Exception, attempt: Attempt) -> str:

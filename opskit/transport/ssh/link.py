@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 LONGEST_WORDS = 200
 """How many characters of what a host asks for are told."""
 
-SECONDS_TO_OBEY = 3.0
-"""How long a host may take to run a short line of our own."""
-
 
 class Link(asyncssh.SSHClient):
     """One connection, to which asyncssh tells what happens: its sessions, and how many its server grants.
@@ -58,15 +55,11 @@ class Link(asyncssh.SSHClient):
         self.cleanup = ExitStack()
         self._agent: asyncssh.SSHAgentClient | None = None
 
-    async def aside(self, line: str, stdin: bytes = b"") -> int | None:
-        """Run a line of our own in a session of its own; gives its exit code, None if the server grants no session.
-
-        Raises TimeoutError if the host does not answer.
-        """
+    async def aside(self, line: str, stdin: bytes) -> int | None:
+        """Run a line of our own in a session of its own; gives its exit code, None if the server grants no session."""
         self.sessions += 1
         try:
-            async with asyncio.timeout(SECONDS_TO_OBEY):
-                return (await self.connection.run(line, input=stdin, encoding=None)).exit_status
+            return (await self.connection.run(line, input=stdin, encoding=None)).exit_status
         except asyncssh.ChannelOpenError:
             return None
         finally:

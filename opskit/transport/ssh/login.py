@@ -306,16 +306,17 @@ def _keys(login: Login, host: Host, keys: Keys) -> tuple[list[asyncssh.SSHKeyPai
             found += keys.read(path, certificates)
             tried.append(str(path))
         except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            why = keys.left_out.get(path) or _why(error)
             if not _is_locked(error):
                 if named:
                     raise AuthenticationError(f"key {path} can't be used: {_why(error)}", Results(())) from error
             elif _is_served(path, host, keys, login.agent):
-                needs_agent = needs_agent or named
+                needs_agent, why = needs_agent or named, "left to the agent"
             elif path not in keys.left_out:
                 if named or keys.is_set_for(host):
                     raise Locked(path, host, named=named) from error
                 left.append(path)
-            tried.append(f"not {path} ({keys.left_out.get(path) or _why(error)})")
+            tried.append(f"not {path} ({why})")
     if left and not found and not keys.of_agent(login.agent):
         raise Locked(left[0], host, named=False)
     return found, tuple(tried), needs_agent

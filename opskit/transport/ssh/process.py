@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.capture import Capture
     from opskit.transport.passwords import Trials
+    from opskit.transport.ssh.link import Link
     from opskit.work.plan import Step
 
 NO_TERMINAL: Final[Mapping[str, Any]] = {}
@@ -34,9 +35,9 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
     Args:
         step: What is run.
         capture: Takes the output.
-        freed: Called once, when the channel is gone.
-        aside: Runs a line on the host beside this, which reads the given bytes; gives its exit code, None if the host
-            grants no session for it.
+        link: The connection that carries it.
+        aside: Runs a line on the host beside this, which reads the given bytes; gives its exit code, None if no session
+            can be had for it.
         trials: The passwords that sudo may ask for.
     """
 
@@ -44,16 +45,18 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
         self,
         step: Step,
         capture: Capture,
-        freed: Callable[[], object],
+        link: Link,
         aside: Callable[[str, bytes], Awaitable[int | None]],
         trials: Trials,
     ) -> None:
         super().__init__(step, capture, trials, marked=step.terms.shell is not False)
-        self._freed = freed
+        self._link = link
+        self._is_carried = True
         self._aside = aside
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._ending: Ending | None = None
-        self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._outcome: Ending | Exception | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drain: asyncio.TimerHandle | None = None
 
     @property
@@ -94,9 +97,7 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
 
     def fail(self, error: Exception) -> None:
         """Hang up: this is what became of it."""
-        if not self._ended.done():
-            self._ended.set_exception(error)
-            self._ended.exception()  # nobody may be waiting
+        self._settle(error)
         self._hang_up()
 
     def exit_status_received(self, status: int) -> None:
@@ -116,58 +117,88 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
         """Called by asyncssh when the channel is gone, with a reason if the whole connection is."""
         if self._drain is not None:
             self._drain.cancel()
-        self._freed()
-        self.gone()
-        if self._ended.done():
-            return
+        self._let_go()
         if self._ending is None and exc is not None:
-            self._ended.set_exception(Lost(f"the connection was lost while the command ran ({exc}); it may have run"))
-            self._ended.exception()  # nobody may be waiting
+            outcome: Ending | Exception = Lost(
+                f"the connection was lost while the command ran ({exc}); it may have run"
+            )
         else:
-            self._ended.set_result(self._ending or Ending(None))
+            ending = self._ending or Ending(None)
+            outcome = self.refused(ending) or ending
+        self.gone()
+        self._settle(outcome)
+
+    def _settle(self, outcome: Ending | Exception) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            if not self._ended.done():
+                self._ended.set_result(None)
 
     async def wait(self) -> Ending:
         """Wait for the end of the command."""
         try:
-            return await asyncio.shield(self._ended)
+            await self._ended
         except asyncio.CancelledError:
+            if self._outcome is None:
+                self._ended = asyncio.get_running_loop().create_future()  # the awaited one was cancelled with us
             self.give_up()
             raise
+        assert self._outcome is not None
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
     async def end(self) -> str | None:
-        """End the command's process group: TERM, then KILL. Returns what may be left, in words."""
+        """End the command's process group: TERM, then KILL. Returns what may be left, in words.
+
+        Where that is not sure the connection is given up: what may be left ends with it, if the wrapper watches.
+        """
         if self.never_began:
             self._hang_up()  # and so sudo ends, which reads that there is no password
             return None
-        group = self.group
-        left = f"process group {group}" if group else "its processes"
+        sure = False
         try:
-            sure = await self._end_group(group) if group else None
-            if sure is None:
-                left, sure = "its processes", await self._end_leader()
+            if self.group:
+                sure = await self._end_group(self.group)
+            else:
+                await self._end_leader()
         except (TimeoutError, OSError, asyncssh.Error):
-            sure = False
+            pass
         finally:
-            self._hang_up()
-        return None if sure else left
+            if sure:
+                self._hang_up()
+            else:
+                self.abandon()
+        if sure:
+            return None
+        return f"process group {self.group}" if self.group else "what it started"
 
-    async def _end_group(self, group: int) -> bool | None:
-        """Signal the group from a session beside this one; None if the host grants none."""
+    async def _end_group(self, group: int) -> bool:
+        """Signal the group from a session beside this one; whether it is gone."""
         sudo, asks, typed = self._step.terms.sudo, self.password is not None, self.password or b""
         if await self._aside(signalled(group, "TERM", sudo, asks=asks), typed) is None:
-            return None
-        await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
-        code = await self._aside(killed(group, sudo, asks=asks), typed)
-        return None if code is None else code == 0
-
-    async def _end_leader(self) -> bool:
-        """Ask the server to signal the command; it may refuse without a word."""
-        for signal in ("TERM", "KILL"):
-            self._open_channel().send_signal(signal)
+            await self._end_leader()  # and its session may then be had
+        else:
             await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
-            if self._ending is not None:
-                return True
-        return False
+        return await self._aside(killed(group, sudo, asks=asks), typed) == 0
+
+    async def _end_leader(self) -> None:
+        """Ask the server to signal the command. It may refuse without a word, and spare what the command started."""
+        for signal in ("TERM", "KILL"):
+            if self._outcome is None and self._ending is None:
+                self._open_channel().send_signal(signal)
+                await asyncio.wait([self._ended], timeout=GRACE_SECONDS)
+
+    def abandon(self) -> None:
+        """Hang up on a host that may not hear it: the connection ends with the last of its other commands."""
+        self._hang_up()
+        self._link.retire()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._is_carried:
+            self._is_carried = False
+            self._link.ended()
 
     def _hang_up(self) -> None:
         self._open_channel().abort()

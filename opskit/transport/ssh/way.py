@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SECONDS_TO_NOTICE = 0.02
 """How long a server is given to notice that a session has ended, before it is asked for another."""
+
+SECONDS_TO_OBEY = 3.0
+"""How long a host may at least take to run a short line of our own."""
 
 
 class Opening(NamedTuple):
@@ -114,7 +117,7 @@ class Way:
             link = await self._link_with_room(opening)
             was_warm = link.granted > 0
             kind = RemoteProcess if self._endpoint.bastion is None else partial(_ProcessBehind, self._endpoint.bastion)
-            process = kind(step, capture, link.ended, link.aside, opening.trials)
+            process = kind(step, capture, link, partial(self._aside, link, opening), opening.trials)
             try:
                 await self._send(link, process, opening.lines[said_by(step)], opening.connect_timeout)
             except Unreachable:
@@ -159,7 +162,9 @@ class Way:
             if process.opened:
                 if refused:
                     raise Refused(f"{self._endpoint.where} refused the command: {error}") from error
-                raise Lost(f"the connection was lost while the command was being sent ({_told(error)})") from error
+                process.abandon()
+                why = f"the connection was lost while the command was being sent ({_told(error)})"
+                raise Lost(f"{why}; it may have run") from error
             link.freed()
             if refused:
                 raise
@@ -167,14 +172,35 @@ class Way:
                 f"the connection to {self._endpoint.where} was lost before the command was sent"
             ) from error
 
+    async def _aside(self, link: Link, opening: Opening, line: str, stdin: bytes) -> int | None:
+        """Run a line of our own beside a command, over another connection where that one takes no more.
+
+        Gives its exit code, None if no session can be had; raises TimeoutError if the host does not answer.
+        """
+        async with asyncio.timeout(max(SECONDS_TO_OBEY, opening.connect_timeout / 2)):
+            code = await link.aside(line, stdin)
+            if code is None and (other := await self._other(link, opening)) is not None:
+                code = await other.aside(line, stdin)
+            return code
+
+    async def _other(self, link: Link, opening: Opening) -> Link | None:
+        """Another connection with room, a new one if allowed; nobody waits here until one has room."""
+        others = [other for other in self._links if other is not link]
+        if all(other.sessions >= other.room for other in others) and len(self._links) < self._most(opening):
+            with suppress(Unreachable):
+                await self._dial(opening)
+        return next((other for other in self._links if other is not link and other.sessions < other.room), None)
+
+    def _most(self, opening: Opening) -> int:
+        return opening.settings.connections_per_host if self._grows else 1
+
     async def _link_with_room(self, opening: Opening) -> Link:
         """A connection that takes one more session; a new one if allowed; else wait until one ends."""
         while True:
             for link in self._links:
                 if link.sessions < link.room:
                     return link
-            most = opening.settings.connections_per_host if self._grows else 1
-            if len(self._links) < most:
+            if len(self._links) < self._most(opening):
                 try:
                     await self._dial(opening)
                 except Unreachable:

@@ -99,6 +99,13 @@ def ended(argument: str) -> bool:
     return all(gone)
 
 
+async def reaped() -> None:
+    """Wait until asyncio knows of the end of each process, also of those that nobody waits for any more."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("asyncio-waitpid"):
+            await asyncio.to_thread(thread.join)
+
+
 def descriptors() -> int:
     """How many this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
@@ -205,6 +212,50 @@ def test_ending_leaves_no_process(command: str, how: str) -> None:
     assert ended(argument)
 
 
+def test_a_second_cancel_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R6: it does not wait until the group has cleaned up; that is killed, also what does not listen to TERM."""
+    argument, send = f"{1000 + time.monotonic_ns() % 1_000_000 / 1e6:.6f}", os.killpg
+
+    async def twice() -> HostResult:
+        def cancel_again(group: int, number: int) -> None:
+            send(group, number)
+            asyncio.get_running_loop().call_soon(run.cancel)
+
+        def emit(event: events.Event) -> None:
+            if isinstance(event, events.Output):
+                run.cancel()
+
+        monkeypatch.setattr(local, "GRACE_SECONDS", 20)
+        monkeypatch.setattr(os, "killpg", cancel_again)
+        plan = planned(f"trap '' TERM; echo go; sleep {argument} & sleep {argument}", on_output=print)
+        run = Run(plan, LocalTransport(NO_PASSWORDS), emit, max_output=1000)
+        async with asyncio.timeout(10):
+            row = (await run.finish())[0]
+        await reaped()
+        return row
+
+    assert asyncio.run(twice()).status == "unknown"
+    assert ended(argument)
+
+
+@pytest.mark.usefixtures("_sudo")
+@pytest.mark.parametrize(("complaint", "code"), [(": # sudo says nothing, and runs nothing", 0), ("exit 1", 1)])
+def test_what_ran_something_else_is_not_ok(tmp_path: Path, complaint: str, code: int) -> None:
+    """Where the wrapper never spoke, the command did not run, whatever the exit code."""
+    (tmp_path / "sudo").write_text(f"#!/bin/sh\n{complaint}\n")
+    row = ran("echo ran", sudo=True)
+    assert (row.status, row.exit_code, row.stdout) == ("failed", None, "")
+    assert str(row.error).startswith("here ran something else instead of the command")
+
+
+@pytest.mark.usefixtures("_sudo")
+def test_a_complaint_of_sudos_is_the_error(tmp_path: Path) -> None:
+    """What keeps it from running the command says more than that it did not run."""
+    (tmp_path / "sudo").write_text("#!/bin/sh\necho 'deploy is not in the sudoers file' >&2\nexit 1\n")
+    row = ran("echo ran", sudo=True)
+    assert (row.status, row.exit_code, row.error) == ("failed", 1, "exit code 1: deploy is not in the sudoers file")
+
+
 def test_what_may_not_be_ended_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """R6: a group of another user (sudo) can't be signalled; the row says so."""
 
@@ -213,9 +264,7 @@ def test_what_may_not_be_ended_may_still_run(monkeypatch: pytest.MonkeyPatch) ->
 
     async def until_its_shell_is_gone() -> HostResult:
         row = (await finished(planned("exec sleep 1000", timeout=0.05)))[0]
-        for thread in threading.enumerate():
-            if thread.name.startswith("asyncio-waitpid"):
-                await asyncio.to_thread(thread.join)
+        await reaped()
         return row
 
     monkeypatch.setattr(os, "killpg", refuse)

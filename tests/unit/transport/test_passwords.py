@@ -229,3 +229,62 @@ def test_passwords_are_masked() -> None:
     run(fleet.enter(Passwords().of_run(Settings(), Person("typed-by-hand").ask), Host("web1")))
     run(fleet.enter(Passwords().of_run(Settings()), Host("web1", vars={"sudo": "stands-in-a-var"})))
     assert mask("typed-by-hand stands-in-a-var") == "******** ********"
+
+
+async def enter(trials: Trials, fleet: Fleet, host: Host, whose: str, *, of_this_alone: bool = False) -> str:
+    """What becomes of a login to one host."""
+    try:
+        async with trials.trying("login", host, whose, of_this_alone=of_this_alone) as attempt:
+            fleet.given.append((host.name, attempt.text))
+            if attempt.text != fleet.right:
+                raise attempt.refused(f"{host.name} refused the password of {whose}")
+            attempt.accepted()
+            return "in"
+    except NoPassword as error:
+        return str(error)
+
+
+def test_each_user_and_each_bastion_has_a_password_of_its_own() -> None:
+    """What is right for one says nothing of another; each question names who asks."""
+    fleet, person = Fleet(), Person("right", "right", "wrong")
+    trials = Passwords().of_run(Settings(), person.ask)
+
+    async def all_enter() -> list[str]:
+        return [
+            await enter(trials, fleet, Host("web1"), "deploy"),
+            await enter(trials, fleet, Host("web2"), "deploy"),
+            await enter(trials, fleet, Host("gate"), "deploy", of_this_alone=True),
+            await enter(trials, fleet, Host("web1"), "root"),
+            await enter(trials, fleet, Host("web2"), "root"),
+        ]
+
+    ends = run(all_enter())
+    assert ends[:3] == ["in"] * 3
+    assert ends[4].startswith("web1 refused the password of root, so it was not tried on web2; ")
+    assert person.asked == [
+        "password of deploy (web1 and others ask for it): ",
+        "password of deploy (the bastion gate asks for it): ",
+        "password of root (web1 and others ask for it): ",
+    ]
+
+
+def test_who_refused_it_is_not_given_it_again() -> None:
+    """R7: also where others have accepted it, however often the host is tried; the reason stays the same."""
+    fleet, trials = Fleet(), Passwords().of_run(Settings(secrets=(("login", secret("right")),)))
+    assert not trials.proven("login", Host("web1"), "deploy")
+    assert run(enter(trials, fleet, Host("web1"), "deploy")) == "in"
+    assert trials.proven("login", Host("web2"), "deploy")
+    fleet.right = "another"
+    ends = [run(enter(trials, fleet, Host("web2"), "deploy")) for _ in range(3)]
+    assert len(set(ends)) == 1
+    assert ends[0].startswith("web2 refused the password of deploy; set ")
+    assert len(fleet.given) == 2
+
+
+def test_a_question_commands_no_terminal() -> None:
+    """A user's name may come from a host: it is shown on one line, as it is, and not all of it if it is long."""
+    person = Person("right")
+    run(enter(Passwords().of_run(Settings(), person.ask), Fleet(), Host("web1"), "\x1b]0;me\x07\nyou" + "x" * 500))
+    (question,) = person.asked
+    assert not {"\x1b", "\x07", "\n"} & set(question)
+    assert len(question) < 250

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opskit.transport.wrapper import MARK, PROMPT, WRAPPER, killed, reading, sent, signalled, wrapped
+from opskit.transport.wrapper import MARK, PROMPT, WRAPPER, killed, line, reading, sent, signalled, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def in_sh(script: str) -> str:
     """The wrapped line that runs a script by sh."""
-    return wrapped(["sh", "-c", script], reads_nothing=True)
+    return line(wrapped(["sh", "-c", script], reads_nothing=True))
 
 
 def begin(started: list[subprocess.Popen[bytes]], script: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -93,11 +93,13 @@ def alive(group: int) -> list[str]:
 
 def test_the_text_is_safe_for_every_login_shell() -> None:
     """Nothing of ours that is sent would be read by some login shell in its own way."""
-    lines = [wrapped([], reads_nothing=True, sudo=sudo, left=left) for sudo in (None, "root") for left in (False, True)]
+    programs = [
+        wrapped([], reads_nothing=True, sudo=sudo, left=left) for sudo in (None, "root") for left in (False, True)
+    ]
     asides = [
         aside(7, *more) for sudo in ([], ["root"]) for aside, more in ((signalled, ["TERM", *sudo]), (killed, sudo))
     ]
-    for text in (WRAPPER, *lines, *asides):
+    for text in (WRAPPER, *map(line, programs), *asides):
         assert not set(text) & set("\n!\\")
         assert "''" not in text
         assert text.count("'") in (0, 2, 4)  # one quoted word, or two
@@ -113,7 +115,7 @@ def test_words_arrive_as_they_are(shell: str, words: list[str]) -> None:
         "-c",
         "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))",
     ]
-    done = run(shell, wrapped([*show, *words], reads_nothing=True))
+    done = run(shell, line(wrapped([*show, *words], reads_nothing=True)))
     assert done.stdout == b"\0".join(word.encode() for word in words)
     assert done.returncode == 0
 
@@ -177,6 +179,23 @@ def test_the_watcher_ends_the_group_when_its_server_is_gone(started: list[subpro
     subprocess.run(["timeout", "8", "sh", "-c", watch], check=True)
 
 
+def test_a_command_in_the_group_of_its_server_gets_one_of_its_own(started: list[subprocess.Popen[bytes]]) -> None:
+    """Dropbear starts commands in its own group: what is told is another, of the same process, with its children."""
+    serve = f"{in_sh('echo $$; sleep 1000 & sleep 1000').removeprefix('exec ')}; exit $?"
+    server = subprocess.Popen(
+        ["sh", "-c", serve], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    started.append(server)
+    assert server.stdout is not None
+    assert server.stderr is not None
+    group = int(server.stderr.readline().decode().removeprefix(MARK))
+    assert group == int(server.stdout.readline())
+    assert group != server.pid
+    assert run("sh", killed(group)).returncode == 0
+    assert alive(group) == []
+    assert server.wait(5) == 128 + signal.SIGKILL
+
+
 def test_no_watcher_stays_behind() -> None:
     """A command that ended leaves no process of ours for longer than a second or two."""
     done = run("sh", in_sh("true"))
@@ -201,8 +220,7 @@ AWKWARD = ["it's", "a b", "new\nline", "back\\slash\\", "wow!", "$HOME", "", "é
 def test_words_pass_sudo_as_they_are(shell: str, user: str, fake_sudo: Path) -> None:
     """The user, and each word, arrive unchanged behind every login shell; the mark comes after sudo's prompt."""
     show = [sys.executable, "-c", r"import os, sys; os.write(1, b'\0'.join(map(os.fsencode, sys.argv[1:])))"]
-    line = wrapped([*show, *AWKWARD], reads_nothing=True, sudo=user)
-    done = run(shell, line, fake_sudo)
+    done = run(shell, line(wrapped([*show, *AWKWARD], reads_nothing=True, sudo=user)), fake_sudo)
     assert done.stdout == b"\0".join(word.encode() for word in AWKWARD)
     prompt, _, rest = done.stderr.decode().partition(f"for [{user}]\n")
     assert prompt == f"{PROMPT}%p:"
@@ -227,9 +245,9 @@ def test_what_is_left_is_not_watched_and_keeps_its_output(
     """`on_disconnect="leave"`: hanging up and the loss of who reads the output end nothing, and output goes on."""
     done, go = tmp_path / "done", tmp_path / "go"
     script = f"echo out; echo err >&2; until [ -e {go} ]; do sleep 0.05; done; seq 100000; seq 100000 >&2; touch {done}"
-    line = wrapped(["sh", "-e", "-c", script], reads_nothing=True, left=True)
+    command = line(wrapped(["sh", "-e", "-c", script], reads_nothing=True, left=True))
     process = subprocess.Popen(
-        ["sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
     started.append(process)
     assert process.stdout is not None
@@ -247,7 +265,7 @@ def test_what_is_left_is_not_watched_and_keeps_its_output(
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -TERM $$", -15)])
 def test_the_end_of_what_may_be_left_is_its_own(script: str, code: int) -> None:
     """Exit codes and signals pass through there too, and all output is there."""
-    done = run("sh", wrapped(["sh", "-c", f"seq 1000; {script}"], reads_nothing=True, left=True))
+    done = run("sh", line(wrapped(["sh", "-c", f"seq 1000; {script}"], reads_nothing=True, left=True)))
     assert done.returncode == code
 
 
