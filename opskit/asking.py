@@ -19,21 +19,28 @@ def ask(question: str, *, hidden: bool, remedy: str) -> str:
     Raises:
         PromptRefused: Nobody can answer: papermill, nbconvert, cron, a closed terminal.
     """
+    nobody = refused("nobody can answer here", question, remedy)
     if not _somebody_there():
-        raise _refused(question, remedy)
+        raise nobody
     try:
         return getpass.getpass(question) if hidden else input(question)
     except EOFError:
-        raise _refused(question, remedy) from None
+        raise nobody from None
     except RuntimeError as error:
         if type(error).__name__ != "StdinNotImplementedError":  # a kernel's word for a front end that takes no input
             raise
-        raise _refused(question, remedy) from None
+        raise nobody from None
 
 
 def confirmed(question: str, *, remedy: str) -> bool:
     """Ask for a yes; anything else is a no. Raises as `ask`."""
     return ask(f"{question} [y/N]: ", hidden=False, remedy=remedy).strip().lower() in ("y", "yes")
+
+
+def refused(why: str, question: str, remedy: str) -> PromptRefused:
+    """Make the error of a question that was not answered; of one of several lines it has the last."""
+    asked = question.strip(" :").rpartition("\n")[2]
+    return PromptRefused(f"{why}: {asked}; {remedy}")
 
 
 def _somebody_there() -> bool:
@@ -46,8 +53,3 @@ def _somebody_there() -> bool:
         and not sys.stdin.closed
         and sys.stdin.isatty()
     )
-
-
-def _refused(question: str, remedy: str) -> PromptRefused:
-    asked = question.rstrip(" :").rpartition("\n")[2]
-    return PromptRefused(f"nobody can answer here: {asked}; {remedy}")

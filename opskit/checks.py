@@ -196,15 +196,16 @@ def words(value: object) -> tuple[str, ...]:
     return tuple(text(word) for word in found if word)
 
 
-KINDS_OF_SECRETS: Final = ("login", "sudo", "passphrase")
+PASSWORDS: Final = ("login", "sudo", "passphrase")
+"""What there are passwords for: the keys of the setting `secrets`, and vars of hosts."""
 
 
 def secrets(value: object) -> tuple[tuple[str, Secret], ...]:
     """Passwords by what they are for, as secrets; as text such as `sudo=NAME` the environment variables with them."""
     if isinstance(value, str):
         value = {kind: {"env": name} for kind, name in assignments(value).items()}
-    if not isinstance(value, Mapping) or not set(value) <= set(KINDS_OF_SECRETS):
-        raise ValueError(f"must be a mapping with the keys {', '.join(KINDS_OF_SECRETS)}")
+    if not isinstance(value, Mapping) or not set(value) <= set(PASSWORDS):
+        raise ValueError(f"must be a mapping with the keys {', '.join(PASSWORDS)}")
     return tuple((kind, a_secret(given)) for kind, given in value.items())
 
 

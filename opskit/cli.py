@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from contextlib import ExitStack, redirect_stdout, suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from opskit import __version__
 from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, did_you_mean
@@ -159,14 +159,15 @@ def _run(given: argparse.Namespace) -> int:
             scope.enter_context(session.use(given.inventory))
         draft = Draft(options, current(), "opskit run")
         names = Names(draft.terms.variables, {}, {}, draft.settings)
-        draft.see(names, "--check")
+        draft.compile_check(names, "--check")
         draft.everywhere(given.command, names, "the command")
         try:
-            outcome = cast("Results | Plan", session.execute(draft))  # a shell's options say nothing of `wait`
+            begun = session.begin(draft)
+            outcome: Results | Plan = begun if isinstance(begun, Plan) else begun.wait()
         except (CommandError, Cancelled, KeyboardInterrupt) as error:
-            if not getattr(error, "results", None):
+            if not (results := getattr(error, "results", None)):
                 raise
-            outcome, raised = error.results, error  # type: ignore[union-attr]  # it has some
+            outcome, raised = results, error
     if raised is not None:
         _complain(raised)
     written = _print_json(outcome, raised) if given.json else _write(str(outcome), sys.stdout)

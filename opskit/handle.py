@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from opskit import bridge, checks, views
 from opskit.asking import confirmed
+from opskit.bridge.callbacks import UserThread
+from opskit.bridge.garbage import collector
+from opskit.bridge.questions import Questions
 from opskit.engine.ledger import Ledger
 from opskit.engine.run import Run
 from opskit.errors import Cancelled, CommandError, PlanError, TimeoutExceeded, give_results
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
 class Handle:
     """A run that goes on: wait for its end, cancel it, read its rows at any time.
 
+    Args:
+        plan: What to do; it begins at once, when whoever must agree has agreed.
+        settings: What holds for the whole run.
+        make_transport: Gives the way to reach hosts, which asks its questions by what it is handed.
+        attempts_before: How often these steps were tried in an earlier run.
+
     Attributes:
         plan: What it does.
     """
@@ -41,12 +50,12 @@ class Handle:
         self,
         plan: Plan,
         settings: Settings,
-        connects: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
+        make_transport: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
         attempts_before: int = 0,
     ) -> None:
         self.plan = plan
         self._settings = settings
-        self._connects = connects
+        self._make_transport = make_transport
         self._engine = bridge.engine()
         if self._engine.is_here():
             raise PlanError("opskit can't be called from its own engine's thread")
@@ -56,11 +65,11 @@ class Handle:
         self._progress = Progress()
         self._view = views.choose()
         self._paint = bridge.harmless(lambda: self._view.paint(self._progress))
-        self._questions = bridge.Questions(expected=plan.terms.wait)
+        self._questions = Questions(expected=plan.terms.wait)
         self._observers = observers()
         self._run = Run(
             plan,
-            connects(self._engine, settings, self._questions.ask),
+            make_transport(self._engine, settings, self._questions.ask),
             self._emit,
             max_output=settings.max_output,
             check=_in_thread(plan.terms.check) if callable(plan.terms.check) else None,
@@ -68,8 +77,8 @@ class Handle:
             attempts_before=attempts_before,
         )
         listened = self._observers or any(step.terms.on_output for step in plan.steps)
-        self._callbacks = bridge.UserThread() if listened else None
-        self._future: Future[Results] = self._engine.submit(bridge.collector.around(self._run.finish()))
+        self._callbacks = UserThread() if listened else None
+        self._future: Future[Results] = self._engine.submit(collector.around(self._run.finish()))
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.
@@ -145,8 +154,7 @@ class Handle:
         return self._future.done()
 
     def __repr__(self) -> str:
-        counts = self._progress
-        state = "ended" if self.done else f"{counts.running} running"
+        state = "ended" if self.done else f"{self._progress.running} running"
         return f"<{self.plan.name or 'run'}: {state}; .wait(), .cancel(), .results>"
 
     def _emit(self, event: Event) -> None:
@@ -201,7 +209,7 @@ class Handle:
                 "only rows of a run itself can be run again: these were made anew, or a check's are among them"
             )
         before = max((row.attempt or 1) for row in rows)
-        return Handle(self.plan.only(wanted), self._settings, self._connects, before).wait()
+        return Handle(self.plan.only(wanted), self._settings, self._make_transport, before).wait()
 
     def _judged(self, results: Results) -> Results:
         if self._run.cancelled:

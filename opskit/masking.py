@@ -6,6 +6,7 @@ The lowest room of the house: errors mask themselves with it.
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import re
@@ -72,6 +73,7 @@ def _shown_as(value: str) -> Iterator[str]:
     # Blanks around it are lost on many ways, and a terminal ends lines by a carriage return too.
     for text in {value, "\r\n".join(lines), *_worth_masking([value], SHORTEST), *_worth_masking(lines, _LINE)}:
         yield from (text, quote(text, safe=""), quote(text), quote_plus(text), shlex.quote(text))
+        yield from (html.escape(text), html.escape(text, quote=False))
         yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
         yield from _in_base64(text.encode())
 
@@ -129,9 +131,13 @@ class MaskedStream:
         return b"".join([*shown, data[at : max(at, hold)]])
 
     def finish(self) -> bytes:
-        """What was kept back, at the end of the stream."""
+        """What was kept back, at the end of the stream: a secret of which no more came, if it is not too short."""
         data, self._held = self._held, b""
-        return data if _known is None else _known.pattern.sub(MASK.encode(), data)
+        if (known := _known) is None:
+            return data
+        end = max((found.end() for found in known.pattern.finditer(data)), default=0)
+        rest = MASK.encode() if len(data) - end >= SHORTEST else data[end:]
+        return known.pattern.sub(MASK.encode(), data[:end]) + rest
 
 
 def _incomplete(data: bytes, start: int, known: _Known) -> int:

@@ -113,8 +113,7 @@ def run(
             has every row. Not with `on_error="continue"`.
         KeyboardInterrupt: The kernel or script was interrupted; remote work was ended; `.results` has what arrived.
     """
-    draft = _single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller())
-    return execute(draft)
+    return execute(_single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller()))
 
 
 def plan(command: str, **options: Unpack[RunOptions]) -> Plan:
@@ -162,18 +161,21 @@ def _single(command: str, options: Mapping[str, Any], frame: FrameType) -> Draft
     settings = current()
     draft = Draft(options, settings, "run")
     names, place = Names.of(frame, draft.terms.variables, settings), _place(frame)
-    draft.see(names, place)
+    draft.compile_check(names, place)
     draft.everywhere(command, names, place)
     return draft
 
 
 def execute(draft: Draft) -> Results | Plan | Handle:
-    """Run what was drafted, and wait for its end if it says so; a dry run gives the plan."""
+    """Start what was drafted, and wait for its end if it says so; a dry run gives the plan."""
+    begun = begin(draft)
+    return begun.wait() if draft.terms.wait and isinstance(begun, Handle) else begun
+
+
+def begin(draft: Draft) -> Plan | Handle:
+    """Start what was drafted, whatever it says of waiting; a dry run gives the plan."""
     plan = _planned(draft)
-    if draft.terms.dry_run:
-        return plan
-    handle = _started(plan, draft.settings)
-    return handle.wait() if draft.terms.wait else handle
+    return plan if draft.terms.dry_run else _started(plan, draft.settings)
 
 
 def _planned(draft: Draft) -> Plan:
@@ -228,7 +230,7 @@ class Parallel:
 
     def __init__(self, options: Mapping[str, Any], frame: FrameType) -> None:
         self._draft = Draft(options, current(), "parallel")
-        self._draft.see(self._names(frame), _place(frame))
+        self._draft.compile_check(self._names(frame), _place(frame))
         self._plan: Plan | None = None
         self._handle: Handle | None = None
 
@@ -338,10 +340,11 @@ def _transport(engine: bridge.EngineLoop, settings: Settings, ask: Ask) -> Trans
     from opskit.transport.router import Router
     from opskit.transport.ssh import Pool, SshTransport
 
-    if engine not in _kept:
-        _kept.clear()
-        _kept[engine] = Pool(), Passwords()
-    pool, passwords = _kept[engine]
+    with _guard:
+        if engine not in _kept:
+            _kept.clear()
+            _kept[engine] = Pool(), Passwords()
+        pool, passwords = _kept[engine]
     trials = passwords.of_run(settings, ask)
     return Router(SshTransport(pool, settings, trials), LocalTransport(trials))
 

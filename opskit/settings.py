@@ -62,6 +62,8 @@ class Settings:
 
 _FIELDS = {found.name: found for found in fields(Settings)}
 _UNTOLD: Final = frozenset({"env", "secrets"})
+"""What may hold a password: of it only names are shown."""
+
 _LISTS_OF_PATHS = {name for name, found in _FIELDS.items() if found.metadata["check"] is checks.paths}
 
 
@@ -76,7 +78,7 @@ class _Given:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value for people to read; those of `env` may be passwords, so only their names are told."""
+    """A value for people to read."""
     return " ".join(key for key, _ in value) if name in _UNTOLD else repr(value)
 
 

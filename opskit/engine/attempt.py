@@ -27,6 +27,8 @@ class Attempt:
         number: From 1, a round of retries each.
     """
 
+    __slots__ = ("_clock", "_number", "_sent_at", "capture", "step")
+
     def __init__(self, step: Step, capture: Capture, number: int) -> None:
         self.step = step
         self.capture = capture
@@ -45,10 +47,10 @@ class Attempt:
 
     def so_far(self) -> HostResult:
         """The row of a step that is under way, for a snapshot."""
-        return unsent(self.step, "not_started") if self._sent_at is None else self._row("running")
+        return row_of(self.step, "not_started") if self._sent_at is None else self._row("running")
 
     def _row(self, status: Status, **more: Any) -> HostResult:
-        return unsent(
+        return row_of(
             self.step,
             status,
             stdout=self.capture.stdout,
@@ -73,7 +75,7 @@ class Attempt:
         return self.row("failed", exit_code=ending.exit_code, signal=ending.signal, error=error)
 
 
-def unsent(step: Step, status: Status, *, error: str | None = None, **more: Any) -> HostResult:
-    """The row of a step of which nothing was sent. No secret gets into any row: output came masked."""
-    branch, error = (text if text is None else mask(text) for text in (step.branch, error))
+def row_of(step: Step, status: Status, *, error: str | None = None, **more: Any) -> HostResult:
+    """The row of a step; `more` if anything was sent. No secret gets into any row: output came masked."""
+    branch, error = step.branch and mask(step.branch), error and mask(error)
     return HostResult(step.host.name, branch, mask(step.command), status, chunk=step.chunk, error=error, **more)

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from opskit import events
-from opskit.engine.attempt import unsent
+from opskit.engine.attempt import row_of
 from opskit.results import HostResult, Results
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Ledger:
         """A step's row as of now."""
         if (attempt := self._under_way.get(id(step))) is not None:
             return attempt.so_far()
-        return self._rows.get(id(step)) or self._untouched.setdefault(id(step), unsent(step, "not_started"))
+        return self._rows.get(id(step)) or self._untouched.setdefault(id(step), row_of(step, "not_started"))
 
     def open(self, steps: Iterable[Step]) -> list[Step]:
         """Those of the steps whose row is not final."""

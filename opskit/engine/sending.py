@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from opskit.engine.attempt import Attempt, unsent
+from opskit.engine.attempt import Attempt, row_of
 from opskit.engine.capture import Capture
 from opskit.engine.ports import Lost, Refused, Unreachable
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.ledger import Ledger
     from opskit.engine.ports import Connection, Process, Transport
-    from opskit.results import HostResult, Status
+    from opskit.results import Status
     from opskit.work.plan import Step
 
 logger = logging.getLogger("opskit")
@@ -43,8 +43,8 @@ class Sender:
         max_output: int,
         stopping: Callable[[], bool],
         *,
-        attempt: int = 1,
-        last_round: bool = True,
+        attempt: int,
+        last_round: bool,
     ) -> None:
         self._transport = transport
         self._ledger = ledger
@@ -78,7 +78,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - a fault with one host is no other host's
             for step in steps:
                 if not self._ledger.has(step):
-                    self._ended(step, unsent(step, "unreachable", error=_fault(error, step)))
+                    self._ledger.ended(step, row_of(step, "unreachable", error=_fault(error, step)))
 
     async def _work_step(self, connection: Connection, step: Step) -> None:
         """Send one command and see it to its end, whatever that is."""
@@ -91,16 +91,16 @@ class Sender:
         except Unreachable as error:
             self._unreachable(step, error)
         except Refused as error:
-            self._ended(step, attempt.row("failed", error=str(error)))
+            self._ledger.ended(step, attempt.row("failed", error=str(error)))
         except Lost as error:
             attempt.sent()
-            self._ended(step, attempt.row("unknown", error=str(error)))
+            self._ledger.ended(step, attempt.row("unknown", error=str(error)))
         except asyncio.CancelledError:
-            self._ended(step, unsent(step, "not_started"))
+            self._ledger.ended(step, row_of(step, "not_started"))
             raise
         except Exception as error:  # noqa: BLE001 - as above
             attempt.sent()
-            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
+            self._ledger.ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
         else:
             attempt.sent()
             self._ledger.began(step)
@@ -118,18 +118,18 @@ class Sender:
                 async with asyncio.timeout(limit):
                     ending = await process.wait()
         except Lost as error:
-            self._ended(step, attempt.row("unknown", error=str(error)))
+            self._ledger.ended(step, attempt.row("unknown", error=str(error)))
         except Refused as error:
-            self._ended(step, attempt.row("failed", error=str(error)))
+            self._ledger.ended(step, attempt.row("failed", error=str(error)))
         except TimeoutError:
             await self._end(process, attempt, "timeout", f"did not end within {limit:g} s")
         except asyncio.CancelledError:
             await self._end(process, attempt, "cancelled", "cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
+            self._ledger.ended(step, attempt.row("unknown", error=f"{_fault(error, step)}; {_may_run(step)}"))
         else:
-            self._ended(step, attempt.ended(ending))
+            self._ledger.ended(step, attempt.ended(ending))
 
     async def _end(self, process: Process, attempt: Attempt, status: Status, why: str) -> None:
         """End a command, and say what became of it. A cancel meanwhile does not wait for that."""
@@ -139,21 +139,18 @@ class Sender:
             left = await process.end()
         except asyncio.CancelledError:
             error = f"{why}; a cancel did not wait for its end; {_may_run(step)}"
-            self._ended(step, attempt.row("unknown", error=error))
+            self._ledger.ended(step, attempt.row("unknown", error=error))
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            self._ended(step, attempt.row(status, error=f"{why}; {_fault(error, step)}; {_may_run(step)}"))
+            self._ledger.ended(step, attempt.row(status, error=f"{why}; {_fault(error, step)}; {_may_run(step)}"))
         else:
             became = "it was ended" if left is None else f"{_may_run(step)}: {left}"
-            self._ended(step, attempt.row(status, error=f"{why}; {became}"))
+            self._ledger.ended(step, attempt.row(status, error=f"{why}; {became}"))
 
     def _unreachable(self, step: Step, error: Unreachable) -> None:
-        row = unsent(step, "unreachable", error=str(error), cause=error.cause)
+        row = row_of(step, "unreachable", error=str(error), cause=error.cause)
         # Who lets nobody in, or may be somebody else, is not asked again.
         self._ledger.ended(step, row, final=self._last_round or error.cause is not None)
-
-    def _ended(self, step: Step, row: HostResult) -> None:
-        self._ledger.ended(step, row)
 
 
 async def _all(works: Iterable[object]) -> None:

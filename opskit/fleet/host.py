@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opskit import checks
 from opskit.errors import InventoryError, did_you_mean
 from opskit.masking import SHORTEST, conceal, mask
 
 LARGEST_PORT: Final = 65535
-
-PASSWORDS: Final = frozenset({"login", "sudo", "passphrase"})
-"""The vars that hold passwords: masked from the moment at which a host has them."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@%+][A-Za-z0-9_.:@%+-]*")
 """What nearly every name looks like: nothing to look closer at."""
@@ -32,9 +30,10 @@ class Vars(Mapping[str, Any]):
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         self._values = {key: _frozen(value) for key, value in dict(values).items()}
-        for name in PASSWORDS & self._values.keys():
-            password = self._values[name]
-            if isinstance(password, (str, int)) and len(str(password)) >= SHORTEST:
+        for name in checks.PASSWORDS:
+            password = self._values.get(name)
+            is_text = isinstance(password, (str, int)) and not isinstance(password, bool)
+            if is_text and len(str(password)) >= SHORTEST:
                 conceal(str(password))
 
     def __getitem__(self, key: str) -> Any:
@@ -125,9 +124,11 @@ class Host:
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def as_user(self, user: str) -> Host:
-        """This host with somebody else who logs in."""
-        return self if user == self.user else Host(self.name, self.address, self.port, user, self.roles, self.vars)
+    def as_user(self, user: str | None) -> Host:
+        """This host with somebody else who logs in; None leaves that as it is."""
+        if user is None or user == self.user:
+            return self
+        return Host(self.name, self.address, self.port, user, self.roles, self.vars)
 
 
 def _check(what: str, text: object, forbidden: re.Pattern[str]) -> None:

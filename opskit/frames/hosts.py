@@ -113,7 +113,7 @@ def hosts_frame(hosts: Sequence[Host]) -> pd.DataFrame:
         "roles": pd.array([" ".join(sorted(host.roles)) for host in hosts], dtype=string),
     }
     for key in dict.fromkeys(key for host in hosts for key in host.vars):
-        cells = pd.Series([_shown(host.vars.get(key)) for host in hosts], dtype=object)
+        cells = pd.Series([_masked(host.vars.get(key)) for host in hosts], dtype=object)
         columns[f"vars.{key}" if key in _COLUMNS else key] = cells.convert_dtypes()
     return pd.DataFrame(columns)
 
@@ -157,7 +157,7 @@ def _listed(words: Sequence[object]) -> str:
     return ", ".join([*map(str, words[:_SHOWN]), *["..."] * (len(words) > _SHOWN)])
 
 
-def _shown(value: Any) -> Any:
+def _masked(value: Any) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 

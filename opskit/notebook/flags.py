@@ -78,18 +78,14 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
     while (word := _next(line, position, magic)) and word[0].startswith("-") and word[0] != "--":
         flag, joined, text = word[0].partition("=")
         flag, position = _SHORT.get(flag, flag), word.end()
-        name = _TAKES_VALUE.get(flag) or _SWITCHES.get(flag)
-        if name is None:
-            near = did_you_mean(flag, [*_TAKES_VALUE, *_SWITCHES])
-            raise PlanError(f"{magic}: no flag is called {flag!r}{near}\n{magic}? shows them all")
+        name = _name_of(flag, magic)
         if name in given:
             raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
-        if flag in _SWITCHES:
-            if not joined:
-                given[name] = flag != "--bg"
-                continue
-            if flag not in _OR_VALUE:
-                raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
+        if flag in _SWITCHES and not joined:
+            given[name] = flag != "--bg"
+            continue
+        if flag in _SWITCHES and flag not in _OR_VALUE:
+            raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
         if not joined:
             if (following := _next(line, position, magic)) is None:
                 raise PlanError(f"{magic}: {flag} needs a value")
@@ -102,6 +98,13 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         )
     rest = line[word.end() if word[0] == "--" else word.start() :].strip() if word else ""
     return Flags(out=given.pop("out", None), quiet=given.pop("quiet", False), options=given, rest=rest)
+
+
+def _name_of(flag: str, magic: str) -> str:
+    if (name := _TAKES_VALUE.get(flag) or _SWITCHES.get(flag)) is None:
+        near = did_you_mean(flag, [*_TAKES_VALUE, *_SWITCHES])
+        raise PlanError(f"{magic}: no flag is called {flag!r}{near}\n{magic}? shows them all")
+    return name
 
 
 def _next(line: str, position: int, magic: str) -> re.Match[str] | None:

@@ -44,7 +44,7 @@ class OpskitMagics(Magics):
         if not draft.terms.wait and flags.out is None:
             raise PlanError(f"{magic}: --bg needs --out NAME: the variable that will steer the run and read its rows")
         names = Names(draft.terms.variables, {}, self._variables, draft.settings)
-        draft.see(names, "the line")
+        draft.compile_check(names, "the line")
         if cell is None:
             if not flags.rest:
                 raise PlanError("%parallel: there is no command; write it after the flags: %parallel -r web uptime")

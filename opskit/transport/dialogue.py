@@ -250,7 +250,7 @@ class Dialogue(ABC):
         host = self._step.host
         why = f"sudo on {host.name} refused the password of {whose}"
         try:
-            async with self._trials.trying("sudo", host) as attempt:
+            async with self._trials.trying("sudo", host, whose) as attempt:
                 self.password = attempt.text.encode("utf-8", "surrogateescape") + b"\n"
                 self.write(self.password)
                 # A host that hangs here holds up the others for so long and no longer.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Refused
+from opskit.errors import PlanError
 from opskit.transport.command_line import local_words, reads_a_file_alone, within_limit
 from opskit.transport.dialogue import Dialogue
 from opskit.transport.terminal import Terminal
@@ -41,8 +42,18 @@ class LocalTransport:
         self._trials = trials
 
     async def prepare(self, steps: Iterable[Step]) -> None:
-        """Measure what will be run; raises TemplateError if a command is too long."""
+        """Measure what will be run.
+
+        Raises:
+            PlanError: A step is somebody else's: nobody logs in here.
+            TemplateError: A command is too long.
+        """
         for step in steps:
+            if (user := step.terms.user) is not None:
+                raise PlanError(
+                    f"{step.host.name} is this machine, where nobody logs in: user={user!r} can't be had; "
+                    f"sudo={user!r} can"
+                )
             within_limit(step, local_words(step))
 
     def connection(self, host: Host, connect_timeout: float) -> LocalConnection:  # noqa: ARG002 - the port's

@@ -79,8 +79,8 @@ class Draft:
         """Make this the run's one command, without a condition."""
         self._branches.append(self._branch(None, None, command, names, place, {}))
 
-    def see(self, names: Names, place: str) -> None:
-        """Take what the run's own options may name, such as a command to check each chunk by."""
+    def compile_check(self, names: Names, place: str) -> None:
+        """Compile the command of the option `check`, if that is one."""
         if isinstance(self.terms.check, str):
             self._check = self._branch("check", None, self.terms.check, names, place, {})
 

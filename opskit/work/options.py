@@ -159,6 +159,10 @@ SELECTION = frozenset(name for name, option in OPTIONS.items() if option.scope =
 OF_BRANCH = frozenset(name for name, option in OPTIONS.items() if option.scope == "branch")
 
 
+_UNTOLD = frozenset({"env", "stdin", "variables", "answers"})
+"""What may hold a password is not shown."""
+
+
 def checked(given: Mapping[str, Any], known: Iterable[str], place: str) -> dict[str, Any]:
     """Check the options that were given to `place`. None leaves an option out, but for those where None says something.
 
@@ -178,6 +182,5 @@ def _check(name: str, value: Any, place: str) -> Any:
     try:
         return OPTIONS[name].check(value)
     except ValueError as error:
-        # What may hold a password is not shown.
-        shown = "" if name in ("env", "stdin", "variables", "answers") else "=" + re.sub(r"\s+", " ", repr(value))[:80]
+        shown = "" if name in _UNTOLD else "=" + re.sub(r"\s+", " ", repr(value))[:80]
         raise PlanError(f"{place}: {name}{shown} {error}") from None

@@ -58,8 +58,7 @@ def _step(host: Host, branch: Branch, chunk: int) -> Step:
         raise PlanError(f"{route(branch.label)}: the command is empty on {host.name}; there is nothing to run")
     if secrets and branch.terms.shell is False:
         raise PlanError(f"{route(branch.label)}: shell=False sends the command as it is, so no secret can stand in it")
-    user = branch.terms.user
-    return Step(host if user is None else host.as_user(user), branch.label, command, branch.terms, chunk, secrets)
+    return Step(host.as_user(branch.terms.user), branch.label, command, branch.terms, chunk, secrets)
 
 
 def _matching(host: Host, branches: Sequence[Branch]) -> Iterator[Branch]:

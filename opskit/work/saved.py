@@ -9,7 +9,7 @@ import tempfile
 from base64 import b64decode, b64encode
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opskit import checks
 from opskit.errors import InventoryError, OpskitError, PlanChanged, PlanError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 FORMAT: Final = 1
+
+T = TypeVar("T", Terms, RunTerms)
 
 
 def save(plan: Plan, path: str | PathLike[str]) -> None:
@@ -108,9 +110,9 @@ def _plan(content: dict[str, Any]) -> Plan:
     terms = [_unpacked_fields(Terms, entry, secrets) for entry in content["terms"]]
 
     def step(entry: dict[str, Any]) -> Step:
-        host, found = hosts[entry["host"]], terms[checks.whole(entry["terms"], least=0)]
+        found = terms[checks.whole(entry["terms"], least=0)]
         return Step(
-            host.as_user(found.user) if found.user else host,
+            hosts[entry["host"]].as_user(found.user),
             None if entry["branch"] is None else checks.text(entry["branch"]),
             checks.text(entry["command"]),
             found,
@@ -151,8 +153,7 @@ def refreshed(plan: Plan, inventory: Inventory) -> Plan:
     now_hosts = Inventory(hosts)
 
     def moved(step: Step) -> Step:
-        host = now_hosts[step.host.name]
-        return replace(step, host=host.as_user(step.terms.user) if step.terms.user else host)
+        return replace(step, host=now_hosts[step.host.name].as_user(step.terms.user))
 
     return replace(plan, hosts=now_hosts, steps=tuple(map(moved, plan.steps)), checks=tuple(map(moved, plan.checks)))
 
@@ -167,7 +168,7 @@ def _fingerprint(host: Host) -> dict[str, Any]:
     }
 
 
-_LEFT_OUT: Final = {"variables": {}, "template": True, "dry_run": False}
+_LEFT_OUT: Final = frozenset({"variables", "template", "dry_run"})
 """What conditions and templates named has been filled in, and is not needed any more."""
 
 _MAPPINGS: Final = frozenset({"env", "answers"})
@@ -178,13 +179,17 @@ _MAY_BE_NONE: Final = frozenset(
 
 
 def _packed_fields(terms: Terms | RunTerms) -> dict[str, Any]:
-    names = [found.name for found in fields(terms) if found.name not in _LEFT_OUT]
-    return {name: _packed(getattr(terms, name), name) for name in names}
+    return {name: _packed(getattr(terms, name), name) for name in _kept_fields(type(terms))}
 
 
-def _unpacked_fields(kind: Any, entry: dict[str, Any], secrets: dict[tuple[str, str], Secret]) -> Any:
-    filled = _LEFT_OUT if kind is RunTerms else {}
-    return kind(**filled, **{name: _as_option(name, _unpacked(value, secrets)) for name, value in entry.items()})
+def _unpacked_fields(kind: type[T], entry: dict[str, Any], secrets: dict[tuple[str, str], Secret]) -> T:
+    if sorted(entry) != sorted(names := _kept_fields(kind)):
+        raise ValueError(f"{', '.join(names)} are expected, not {', '.join(entry)}")
+    return kind(**{name: _as_option(name, _unpacked(value, secrets)) for name, value in entry.items()})
+
+
+def _kept_fields(kind: type[Terms | RunTerms]) -> list[str]:
+    return [found.name for found in fields(kind) if found.name not in _LEFT_OUT]
 
 
 def _as_option(name: str, value: Any) -> Any:

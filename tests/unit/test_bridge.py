@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from opskit import bridge
-from opskit.bridge import EngineLoop, UserThread, awaiting, block, engine, harmless
+from opskit.bridge import EngineLoop, awaiting, block, engine, harmless
+from opskit.bridge.callbacks import UserThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

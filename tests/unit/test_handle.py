@@ -14,7 +14,8 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, bridge, handle, session
-from opskit.bridge import Questions
+from opskit.bridge.garbage import Collector
+from opskit.bridge.questions import Questions
 from opskit.errors import (
     Cancelled,
     CommandError,
@@ -26,6 +27,7 @@ from opskit.errors import (
 )
 from opskit.settings import configure
 from opskit.testing import Reply, ScriptedTransport
+from opskit.transport.ssh import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -408,7 +410,7 @@ def test_a_question_is_asked_in_the_thread_that_waits(locked: list[Locked], monk
         threads.append(threading.current_thread().name)
         return f"{question}{hidden} {remedy}"
 
-    monkeypatch.setattr(bridge, "ask", ask)
+    monkeypatch.setattr("opskit.bridge.questions.ask", ask)
     opskit.run("x", hosts=FLEET)
     assert asyncio.run(waited("x")) == "ok ok ok ok"
     assert [made.answers for made in locked] == [["Passphrase: True set X"]] * 2
@@ -450,7 +452,7 @@ def test_an_interrupted_question_cancels_the_run(locked: list[Locked], monkeypat
     def interrupt(*_: Any, **__: Any) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bridge, "ask", interrupt)
+    monkeypatch.setattr("opskit.bridge.questions.ask", interrupt)
     with pytest.raises((KeyboardInterrupt, PromptRefused)):
         opskit.run("x", hosts=FLEET)
     assert locked[0].sent == []
@@ -465,6 +467,28 @@ def test_a_question_nobody_waits_for_any_more_is_refused() -> None:
             pass
     with pytest.raises(PromptRefused, match="nobody waits for this run"):
         asked.result(5)
+
+
+def test_runs_that_begin_at_the_same_time_share_connections_and_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two runs of a process, from two threads: one pool is made, not one each."""
+    made: list[Pool] = []
+
+    def pool() -> Pool:
+        made.append(Pool())
+        if len(made) == 1:
+            other.start()
+            other.join(0.1)
+        return made[-1]
+
+    def begin() -> None:
+        session._transport(bridge.engine(), opskit.settings, Questions().ask)
+
+    other = threading.Thread(target=begin)
+    monkeypatch.setattr(session, "_kept", {})
+    monkeypatch.setattr("opskit.transport.ssh.Pool", pool)
+    begin()
+    other.join(5)
+    assert len(made) == 1
 
 
 def test_a_question_is_heard_as_long_as_somebody_waits() -> None:
@@ -587,9 +611,9 @@ def test_the_garbage_collector_is_given_back(use: Any) -> None:
     use(hanging("b"))
     before = gc.get_threshold(), gc.get_freeze_count()
     found = started(3, 1)
-    assert gc.get_threshold() == bridge.Collector.THRESHOLDS
+    assert gc.get_threshold() == Collector.THRESHOLDS
     opskit.run("x", hosts=FLEET - Inventory([Host("b")]))
-    assert gc.get_threshold() == bridge.Collector.THRESHOLDS
+    assert gc.get_threshold() == Collector.THRESHOLDS
     found.cancel()
     with pytest.raises(Cancelled):
         found.wait()

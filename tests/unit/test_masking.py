@@ -128,9 +128,17 @@ def test_what_is_no_secret_comes_at_once() -> None:
     assert stream.add(b"a line\n") == b"a line\n"
     assert stream.add(b"a hunt") == b"a "
     assert stream.add(b"ing dog") == b"hunting dog"
-    assert stream.add(b"hunt") == b""
-    assert stream.finish() == b"hunt"
+    assert stream.add(b"hun") == b""
+    assert stream.finish() == b"hun"
     assert stream.finish() == b""
+
+
+def test_a_secret_of_which_no_more_came_is_masked() -> None:
+    """S12: a command that is ended while it prints one gives away no more than three characters of it."""
+    conceal("hunter2!")
+    stream = MaskedStream()
+    assert stream.add(b"hunter2!, hunter2") == b"********, "
+    assert stream.finish() == b"********"
 
 
 def test_the_longer_of_two_secrets_is_masked() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, observers, session
-from opskit.bridge import UserThread
+from opskit.bridge.callbacks import UserThread
 from opskit.errors import PlanError
 from opskit.testing import Reply, ScriptedTransport
 

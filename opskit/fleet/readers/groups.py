@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from opskit.fleet.inventory import Inventory
     from opskit.fleet.readers.places import Here
 
+logger = logging.getLogger("opskit")
+
 _NO_ROLES: Final = frozenset({"all", "ungrouped"})
 """Ansible's own groups: of all hosts, and of those that are in no other group."""
 
@@ -27,8 +30,17 @@ _ADDRESS: Final = ("ansible_host", "ansible_ssh_host")
 _PORT: Final = ("ansible_port", "ansible_ssh_port")
 _USER: Final = ("ansible_user", "ansible_ssh_user")
 _KEY: Final = ("ansible_ssh_private_key_file", "ansible_private_key_file")
-TEXTS: Final = frozenset({*_ADDRESS, *_USER, *_KEY})
+_LOGIN: Final = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
+_SUDO: Final = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+TEXTS: Final = frozenset({*_ADDRESS, *_USER, *_KEY, *_LOGIN, *_SUDO})
 """The vars that are text, even if it looks like a number."""
+
+_NOT_FOLLOWED: Final = {
+    "ansible_ssh_common_args": "a bastion is the host's var proxy_jump, or stands in ssh's configuration",
+    "ansible_ssh_extra_args": "what decides about a connection stands in ssh's configuration",
+    "ansible_connection": "every host is reached by SSH, unless it is `local`",
+}
+"""Vars that decide how Ansible connects, and what to do instead."""
 
 _WITH_PORT: Final = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])+):([0-9]{1,9})")
 
@@ -58,6 +70,7 @@ class Groups:
         self._children: dict[tuple[str, str], Here] = {}
         self._vars: dict[str, dict[str, Any]] = defaultdict(dict)
         self._priorities: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def define(self, group: str) -> None:
         """Let there be this group."""
@@ -144,7 +157,15 @@ class Groups:
                 given |= self._vars.get(group, {})
             with at(member.place):
                 host = _host(name, given | member.own, set(groups) - _NO_ROLES)
+            self._tell(host)
             yield host, member.place
+
+    def _tell(self, host: Host) -> None:
+        """Say once of each var that decides how Ansible connects that it does not here."""
+        for name, instead in _NOT_FOLLOWED.items():
+            if name in host.vars and host.vars[name] != "ssh" and name not in self._told:
+                self._told.add(name)
+                logger.warning("opskit: %s of host %s is not followed: %s", name, host.name, instead)
 
 
 def _host(name: str, given: dict[str, Any], roles: set[str]) -> Host:
@@ -154,6 +175,9 @@ def _host(name: str, given: dict[str, Any], roles: set[str]) -> Host:
         address = "local"
     if key is not None:
         given["identity_files"] = [key]
+    for var, names in (("login", _LOGIN), ("sudo", _SUDO)):
+        if (password := _taken(given, names)) is not None:
+            given[var] = password
     return Host(name, address, whole(port), user, roles, given)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from opskit.engine.ports import Unreachable
-from opskit.transport.ssh.known_hosts import SSH_PORT, described
+from opskit.transport.ssh.known_hosts import SSH_PORT, described, exported
 
 if TYPE_CHECKING:
     from opskit.transport.ssh.login import Credentials
@@ -157,9 +157,8 @@ def _host_key(reason: str, attempt: Attempt) -> str:
         return _changed(f"it shows {described(offered)}", attempt)
     broken = f" ({', '.join(known.broken)} could not be read)" if known.broken else ""
     return (
-        f"the host key of {attempt.where} is not known: it shows {described(offered)}{broken}; compare it, then "
-        f"ssh-keyscan -p {attempt.endpoint.port} {attempt.endpoint.address} >> {known.files[0]}, "
-        'or set host_keys="accept-new"'
+        f"the host key of {attempt.where} is not known: it shows {described(offered)}{broken}; compare it, then add "
+        f'{attempt.known_name} {exported(offered)} to {known.files[0]}, or set host_keys="accept-new"'
     )
 
 

@@ -60,7 +60,7 @@ class KnownHosts:
         self.broken: list[str] = []
         self._exact: dict[str, list[_Line]] = {}
         self._pattern_lines: list[_Line] = []
-        self._patterns = asyncssh.SSHKnownHosts(f"@cert-authority * {_exported(_NOBODY)}")
+        self._patterns = asyncssh.SSHKnownHosts(f"@cert-authority * {exported(_NOBODY)}")
         for file in self.files:
             self._read(file)
 
@@ -137,12 +137,12 @@ class KnownHosts:
 
     def accept(self, name: str, key: asyncssh.SSHKey) -> _Line:
         """Trust a key from now on; returns what is to be added to the first file."""
-        line = _Line(self.files[0], 0, "", name.lower(), _exported(key))
+        line = _Line(self.files[0], 0, "", name.lower(), exported(key))
         self._index(line)
         return line
 
 
-def _exported(key: asyncssh.SSHKey) -> str:
+def exported(key: asyncssh.SSHKey) -> str:
     """Algorithm and key, as the files have them."""
     return " ".join(key.export_public_key().decode().split()[:2])
 

@@ -55,7 +55,7 @@ def planned(inventory: Inventory = FLEET, *commands: str, **options: Any) -> Pla
     settings = Settings()
     names = Names.of(None, {}, settings)
     draft = Draft(options, settings, "test")
-    draft.see(names, "test")
+    draft.compile_check(names, "test")
     for command in commands or ("all",):
         draft.when("True" if command == "all" else f"in_({command!r})", command, names, "test", options={})
     return draft.plan(lambda: inventory)

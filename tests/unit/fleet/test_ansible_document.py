@@ -233,3 +233,20 @@ def test_formats_agree(everything: dict[str, Any], more: list[str], data: st.Dat
         ini = load(Path(folder), "".join(as_ini(name, group) for name, group in document.items()), "a.ini")
         assert load(Path(folder), yaml.safe_dump(document, sort_keys=False)) == ini
         assert load(Path(folder), json.dumps(document), "a.json") == ini
+
+
+def test_passwords_become_ours_and_what_is_not_followed_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login's and sudo's password are known under opskit's names; a connection of another kind is warned of."""
+    text = (
+        "all:\n  hosts:\n    web1: {ansible_password: open sesame, ansible_become_pass: 20261121}\n    web2:\n"
+        "  vars: {ansible_ssh_common_args: -J bastion}\n"
+    )
+    web1, _ = load(tmp_path, text)
+    assert (web1.vars.login, web1.vars.sudo) == ("open sesame", 20261121)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "opskit: ansible_ssh_common_args of host web1 is not followed: a bastion is the host's var proxy_jump, "
+        "or stands in ssh's configuration"
+    ]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opskit import masking
 from opskit.errors import InventoryError
 from opskit.fleet import Host, Inventory
 from opskit.fleet.host import Vars
@@ -176,3 +177,9 @@ def test_vars_that_hold_passwords_are_not_shown() -> None:
     assert "20261121" not in repr(host)
     assert host.vars.sudo == "swordfish 1"
     assert "ams" in shown
+
+
+def test_a_var_that_says_yes_or_no_is_no_password() -> None:
+    """`sudo: false` hides no word of what hosts print."""
+    Host("web1", vars={"sudo": False, "login": True})
+    assert masking.mask("False, True") == "False, True"

@@ -216,7 +216,7 @@ def test_a_run_has_the_contracts_defaults() -> None:
     assert (run.chunk, run.fanout, run.on_error, run.max_failures) == (None, 3, "stop", None)
     assert (run.on_no_hosts, run.name, run.dry_run, run.template, run.variables) == ("error", None, False, True, {})
     assert terms({}) == Terms(
-        timeout=7.0, connect_timeout=10, env=SETTINGS.env, cwd=None, shell="/bin/sh", stdin=b"", on_output=None
+        timeout=7.0, connect_timeout=10, shell="/bin/sh", on_disconnect="end", env=SETTINGS.env, cwd=None, stdin=b""
     )
 
 

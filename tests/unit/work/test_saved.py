@@ -41,7 +41,7 @@ def made(inventory: Inventory = FLEET, branch_options: dict[str, Any] | None = N
     settings = Settings()
     names = Names.of(None, options.get("variables", {}), settings)
     draft = Draft(options, settings, "parallel")
-    draft.see(names, "")
+    draft.compile_check(names, "")
     draft.when("in_('web')", "restart {{ server.name }}", names, "", options=branch_options or {})
     draft.when("in_('db')", "pg_isready\n'x y'", names, "", options={})
     return draft.plan(lambda: inventory)
@@ -366,6 +366,17 @@ def test_a_plan_that_was_tampered_with_is_refused(part: str, bad: Any, place: Pa
         content[part][0].update(bad)
     else:
         content[part] = [bad]
+    place.write_text(json.dumps(content))
+    with pytest.raises(PlanError, match=r"is no whole plan"):
+        opskit.load_plan(place)
+
+
+@pytest.mark.parametrize(("part", "name"), [("terms", "sudo"), ("terms", "timeout"), ("run", "chunk"), ("run", "wait")])
+def test_a_plan_that_lacks_an_option_is_refused(part: str, name: str, place: Path) -> None:
+    """What a file does not say is not left to a default: it may be what the plan was checked for."""
+    made().save(place)
+    content = json.loads(place.read_text())
+    del (content["run"] if part == "run" else content["terms"][0])[name]
     place.write_text(json.dumps(content))
     with pytest.raises(PlanError, match=r"is no whole plan"):
         opskit.load_plan(place)
