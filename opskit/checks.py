@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opskit.errors import SettingsError
+from opskit.masking import MASK
 from opskit.secrets import Secret, secret
 
 Check = Callable[[Any], Any]
@@ -137,14 +139,23 @@ def environment(value: object) -> tuple[tuple[str, str | Secret], ...]:
         raise ValueError("must be a mapping of names to values")  # noqa: TRY004 - callers map ValueError alone
     pairs = []
     for key, item in value.items():
-        if not isinstance(key, str) or not re.fullmatch(r"[^\s=\0]+", key):
-            raise ValueError(f"has the name {key!r}: no blank, '=' or NUL may stand in it")
+        if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            raise ValueError(f"has the name {key!r}: no shell takes any but letters, digits and _")
         if isinstance(item, bool) or not isinstance(item, (str, Real, Secret)):
             raise ValueError(f"has {key}={item!r}: a value must be text, a number or a secret")  # noqa: TRY004 - as above
         if "\0" in str(item):
             raise ValueError(f"has a NUL in the value of {key}")
+        if isinstance(item, str):
+            unmasked(item)
         pairs.append((key, item if isinstance(item, Secret) else str(item)))
     return tuple(sorted(pairs, key=itemgetter(0)))
+
+
+def unmasked(value: str) -> str:
+    """Text that was not made of a secret: that would send what is shown in its place."""
+    if MASK in value:
+        raise ValueError("has a secret in it that was made a part of text: hand the secret over by itself")
+    return value
 
 
 def assignments(value: str) -> dict[str, str]:
@@ -203,7 +214,12 @@ PASSWORDS: Final = ("login", "sudo", "passphrase")
 def secrets(value: object) -> tuple[tuple[str, Secret], ...]:
     """Passwords by what they are for, as secrets; as text such as `sudo=NAME` the environment variables with them."""
     if isinstance(value, str):
-        value = {kind: {"env": name} for kind, name in assignments(value).items()}
+        named = assignments(value)
+        if missing := [kind for kind, name in named.items() if name not in os.environ]:
+            raise ValueError(
+                f"must name, for {missing[0]}, an environment variable that is set, as in sudo=SUDO_PASSWORD"
+            )
+        value = {kind: {"env": name} for kind, name in named.items()}
     if not isinstance(value, Mapping) or not set(value) <= set(PASSWORDS):
         raise ValueError(f"must be a mapping with the keys {', '.join(PASSWORDS)}")
     return tuple((kind, a_secret(given)) for kind, given in value.items())

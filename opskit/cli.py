@@ -150,6 +150,8 @@ def _run(given: argparse.Namespace) -> int:
     if given.command is None:
         raise PlanError("there is no command; write it in quotes: opskit run 'uptime' -i hosts.yaml -r web")
     options = {name: value for name in OPTIONS if (value := getattr(given, name, None)) is not None}
+    if given.stdin == "-":
+        options["stdin"] = sys.stdin.buffer.read()
     raised: BaseException | None = None
     # Nothing but the answer goes to stdout: what is asked is no part of it.
     with ExitStack() as scope, redirect_stdout(sys.stderr):

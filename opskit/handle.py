@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
+import logging
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from opskit import bridge, checks, views
 from opskit.asking import confirmed
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from opskit.settings import Settings
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
+
+logger = logging.getLogger("opskit")
 
 
 class Handle:
@@ -79,6 +84,8 @@ class Handle:
         listened = self._observers or any(step.terms.on_output for step in plan.steps)
         self._callbacks = UserThread() if listened else None
         self._future: Future[Results] = self._engine.submit(collector.around(self._run.finish()))
+        if not plan.terms.wait:
+            _left_alone.add(self._future)
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.
@@ -221,6 +228,19 @@ class Handle:
         return results
 
 
+_left_alone: WeakSet[Future[Results]] = WeakSet()
+"""Runs that nobody had to wait for."""
+
+
+@atexit.register
+def _tell_of_the_end() -> None:
+    if going_on := sum(not future.done() for future in _left_alone):
+        logger.warning(
+            "opskit: %d run%s begun with wait=False had not ended when Python did, and ended with it; "
+            'call .wait() before, or give on_disconnect="leave"', going_on, "" if going_on == 1 else "s",
+        )  # fmt: skip
+
+
 async def _now(run: Run) -> Results:
     return run.results()
 
@@ -231,7 +251,7 @@ def _confirm(plan: Plan, settings: Settings) -> None:
     if not plan.steps or settings.yes or not (plan.terms.confirm or protected):
         return
     why = f" (protected: {', '.join(sorted(protected))})" if protected else ""
-    if not confirmed(f"{plan}\nRun this{why}?", remedy="answer by --yes, OPSKIT_YES=1 or opskit.configure(yes=True)"):
+    if not confirmed(f"{plan}\nRun this{why}?", remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)"):
         raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None).results(plan))
 
 

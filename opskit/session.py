@@ -65,8 +65,8 @@ def default_inventory() -> Inventory:
     if (path := current().inventory) is not None:
         return _read_once(path, path.stat().st_mtime_ns if path.exists() else 0)
     raise InventoryError(
-        "there is no inventory: opskit.use(opskit.load_inventory('hosts.yaml')), or %opskit use hosts.yaml in a "
-        "notebook; %opskit fleet up 8 makes one to play with"
+        "there is no inventory: opskit.use(opskit.load_inventory('hosts.yaml')), %opskit use hosts.yaml in a notebook, "
+        "-i hosts.yaml in a shell, or OPSKIT_INVENTORY; %opskit fleet up 8 makes one to play with"
     )
 
 

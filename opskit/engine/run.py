@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from opskit.work.plan import Plan, Step
 
 T = TypeVar("T")
+
+logger = logging.getLogger("opskit")
 
 FIRST_BACKOFF = 1.0
 """Seconds before the unreachable are tried again; doubled with each round, and never the same for two runs."""
@@ -154,9 +157,12 @@ class Run:
         stops = self.plan.terms.on_error != "continue"
         if stops and len(self._ledger.bad_hosts) > self._tolerated:
             self._stopping = True
-        if not self._stopping and (why := await self._why_not_passing(steps)) is not None and stops:
-            self._stopping = True
-            self.why_stopped = why
+        if not self._stopping and (why := await self._why_not_passing(steps)) is not None:
+            if stops:
+                self._stopping = True
+                self.why_stopped = why
+            else:
+                logger.warning("opskit: %s; the run goes on", why)
         self._emit(events.ChunkEnded(number, not self._stopping))
 
     async def _run_rounds(self, steps: tuple[Step, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opskit.frames.results import records_frame
 from opskit.masking import mask
@@ -40,17 +40,6 @@ def plan_frame(steps: Sequence[Step]) -> pd.DataFrame:
     return records_frame(records, COLUMNS, {})
 
 
-def plan_difference(
-    steps: Mapping[tuple[str, str | None, int], Step], others: Mapping[tuple[str, str | None, int], Step]
-) -> pd.DataFrame:
-    """A row for each key that is in one of the two alone, or has another command there."""
-    records = []
-    for key in dict.fromkeys((*steps, *others)):
-        here, there = steps.get(key), others.get(key)
-        if here and there and here.command == there.command:
-            continue
-        change = "removed" if here is None else "added" if there is None else "changed"
-        found = here or there
-        assert found is not None
-        records.append((change, found.chunk, *key[:2], here and mask(here.command), there and mask(there.command)))
-    return records_frame(records, DIFFERENCE_COLUMNS, {"change": ("added", "removed", "changed")})
+def difference_frame(changes: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """A row for each change, whose values are those of `DIFFERENCE_COLUMNS`, in order."""
+    return records_frame(changes, DIFFERENCE_COLUMNS, {"change": ("added", "removed", "changed")})

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
+from opskit.checks import assignments
 from opskit.errors import PlanError, did_you_mean
+from opskit.secrets import Secret
 from opskit.work.options import OPTIONS, flag_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if o
     "--quiet": "quiet",
     "--bg": "wait",
 }
+_PAIRS: Final = frozenset({"env", "answers", "variables"})
 _OR_VALUE: Final = {flag_of(name) for name, option in OPTIONS.items() if option.switch == "or value"}
 _SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
     "-o": "--out",
@@ -90,7 +93,8 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
             if (following := _next(line, position, magic)) is None:
                 raise PlanError(f"{magic}: {flag} needs a value")
             text, position = following[0], following.end()
-        value = _filled(_unquoted(text), variables, f"{magic}: {flag}")
+        fill = _filled_pairs if name in _PAIRS else _filled
+        value = fill(_unquoted(text), variables, f"{magic}: {flag}")
         given[name] = _identifier(value, magic) if name == "out" else value
     if word and not takes_rest:
         raise PlanError(
@@ -137,6 +141,22 @@ def _filled(value: str, variables: Mapping[str, object], place: str) -> object:
             raise PlanError(f"{place}: no variable is called {name!r}{near}")
         return variables[name]
 
+    def as_text(found: re.Match[str]) -> str:
+        if isinstance(held := look_up(found), Secret):
+            raise PlanError(f"{place}: {found[0]} is a secret, which can't be a part of text: hand it over by itself")
+        return str(held)
+
     if whole := _VARIABLE.fullmatch(value):
         return look_up(whole)
-    return _VARIABLE.sub(lambda found: str(look_up(found)), value)
+    return _VARIABLE.sub(as_text, value)
+
+
+def _filled_pairs(value: str, variables: Mapping[str, object], place: str) -> object:
+    """As `_filled`, for text such as `A=$x B=y`: each value by itself, so that it may be a secret."""
+    if _VARIABLE.fullmatch(value) or not _VARIABLE.search(value):
+        return _filled(value, variables, place)
+    try:
+        pairs = assignments(value)
+    except ValueError as error:
+        raise PlanError(f"{place} {error}") from None
+    return {key: _filled(text, variables, place) for key, text in pairs.items()}

@@ -30,8 +30,7 @@ def words(step: Step) -> list[str]:
     shell which reads as POSIX's does.
 
     Raises:
-        PlanError: A variable that holds a secret has a name that no shell can set, or a secret is longer than what can
-            be typed at a terminal.
+        PlanError: A secret is longer than what can be typed at a terminal.
     """
     terms, command = step.terms, step.command
     if terms.shell is False:
@@ -56,9 +55,6 @@ def _reading(step: Step) -> str:
     exported = [name for name, value in step.terms.env if isinstance(value, Secret)]
     if step.terms.pty and any(len(line) > LONGEST_TYPED for line in _ahead(step)):
         raise PlanError(f"a secret of more than {LONGEST_TYPED} bytes can't be typed at a terminal; run it without pty")
-    for name in exported:
-        if not (name.isascii() and name.isidentifier()):
-            raise PlanError(f"env: a secret can't be given as {name!r}, which no shell can set; use letters and digits")
     return reading([f"{SECRET_VARIABLE}{number}" for number in range(1, len(step.secrets) + 1)], exported)
 
 

@@ -122,8 +122,18 @@ class Draft:
         skips = self.terms.on_no_hosts == "skip"
         hosts = choose(inventory, **criteria) if skips else inventory.select(**criteria)
         plan = make_plan(hosts, self._branches, self.terms, inventory.roles, self._check)
-        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan)))
+        return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, inventory.roles)))
 
-    def _warnings(self, plan: Plan) -> Iterator[str]:
+    def _warnings(self, plan: Plan, known_roles: frozenset[str]) -> Iterator[str]:
         if self.settings.host_keys == "off" and plan.steps:
             yield 'host keys are not checked (host_keys="off"): somebody in between could read and answer everything'
+        for role in self.settings.protected_roles:
+            if role not in known_roles:
+                yield f"no host has the role {role!r}, which the setting protected_roles names"
+        for name, text in dict.fromkeys(
+            (name, text)
+            for step in plan.steps
+            for name, text in (("cwd", step.terms.cwd), *((f"env {key}", text) for key, text in step.terms.env))
+            if isinstance(text, str) and "{{" in text
+        ):
+            yield f"{name} is sent as it stands, {text!r}: only commands are templates"

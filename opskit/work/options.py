@@ -127,7 +127,9 @@ OPTIONS: Mapping[str, Option] = {
     "cwd": Option(values.directory, "folder to run in", "branch", value="FOLDER"),
     "shell": Option(checks.shell, "what runs the command; false: sent as it is", "branch", value="PATH"),
     "pty": Option(checks.yes_or_no, "run in a terminal", "branch", switch=True),
-    "stdin": Option(values.stdin, "what the command reads", "branch", value="TEXT"),
+    "stdin": Option(
+        values.stdin, "what the command reads; in a shell - is its own standard input", "branch", value="TEXT"
+    ),
     "answers": Option(
         values.answers, "what is typed at prompts that match, such as Continue=yes", "branch", value="REGEX=TEXT"
     ),
@@ -173,6 +175,8 @@ def checked(given: Mapping[str, Any], known: Iterable[str], place: str) -> dict[
     for name in given:
         if name not in allowed:
             elsewhere = "; it belongs to the whole run" if name in OPTIONS else did_you_mean(name, allowed)
+            if name in ("undo", "undo_once", "irreversible", "key"):
+                elsewhere = " yet: undoing needs the journal, which is to come"
             raise PlanError(f"{place}: no option is called {name!r}{elsewhere}")
     telling = SELECTION | {"timeout"}
     return {name: _check(name, value, place) for name, value in given.items() if value is not None or name in telling}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -106,14 +105,21 @@ class Plan:
         return self.performer(replace(self, terms=replace(self.terms, wait=True)))
 
     def diff(self, other: Plan) -> pd.DataFrame:
-        """What this plan has and `other` has not, and the other way round.
+        """What differs from another plan: commands, how and as whom they are run, checks, the run's own options.
 
-        Returns a row a step that differs: change (category: added, removed, changed), chunk (Int64), host, branch
-        (category), command and was (strings): the command here and the one there.
+        Returns a row a step or check that differs: change (category: added, removed, changed), chunk (Int64), host,
+        branch (category), command and was (strings): the command here and the one there, in brackets what is not
+        usual about it. A row of an option of the run has no chunk and no host.
+
+        Raises:
+            PlanError: `other` is no plan.
         """
-        from opskit.frames.plan import plan_difference
+        from opskit.frames.plan import difference_frame
+        from opskit.work.described import changes
 
-        return plan_difference(_numbered(self.steps), _numbered(other.steps))
+        if not isinstance(other, Plan):
+            raise PlanError(f"diff takes a Plan, not {type(other).__name__}; opskit.load_plan reads one from a file")
+        return difference_frame(changes(self, other))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the plan to a file that only its owner can read. Secrets are written by name alone.
@@ -166,13 +172,3 @@ class Plan:
         from opskit.work.plan_display import as_html
 
         return as_html(self)
-
-
-def _numbered(steps: tuple[Step, ...]) -> dict[tuple[str, str | None, int], Step]:
-    """Steps by host, branch, and which one of those it is."""
-    seen: Counter[tuple[str, str | None]] = Counter()
-    found = {}
-    for step in steps:
-        seen[step.host.name, step.branch] += 1
-        found[step.host.name, step.branch, seen[step.host.name, step.branch]] = step
-    return found

@@ -9,6 +9,7 @@ from opskit.masking import mask
 from opskit.rendering.escape import html, one_line, terminal
 from opskit.rendering.excerpt import head_and_tail
 from opskit.rendering.folding import fold
+from opskit.work.described import described, of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,6 +82,8 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.checks:
         checks = dict.fromkeys(one_line(step.command, 160) for step in plan.checks)
         yield f"after each chunk, on its hosts: {' | '.join(list(checks)[:3])}"
+    if options := of_run(plan.terms):
+        yield ", ".join(f"{name} {value}" for name, value in options.items())
     if plan.skipped:
         yield f"skipped, no branch matches: {fold(host.name for host in plan.skipped)}"
 
@@ -94,10 +97,8 @@ def _folded(steps: Sequence[Step]) -> list[tuple[str, str, list[str]]]:
 
 
 def _how(step: Step) -> str:
-    """The route of a step, and who it is on its host where that is not left to the inventory."""
-    who = [f"user {step.terms.user}"] if step.terms.user else []
-    who += [f"sudo {step.terms.sudo}"] if step.terms.sudo else []
-    return ", ".join([route(step.branch), *who])
+    """The route of a step, and what is not usual about it."""
+    return ", ".join(filter(None, (route(step.branch), described(step))))
 
 
 def _faithful(command: str) -> str:

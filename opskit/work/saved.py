@@ -18,6 +18,7 @@ from opskit.masking import mask
 from opskit.secrets import Secret
 from opskit.work.options import OPTIONS
 from opskit.work.plan import Plan, Step
+from opskit.work.quoting import SECRET_VARIABLE
 from opskit.work.terms import RunTerms, Terms
 from opskit.work.values import Share
 
@@ -92,7 +93,7 @@ def load(path: str | PathLike[str]) -> Plan:
         raise PlanError(f"{place}: is no plan that this opskit can read (format {version}, expected {FORMAT})")
     try:
         return _plan(content)
-    except (LookupError, TypeError, ValueError, AttributeError, OpskitError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, re.error, OpskitError) as error:
         raise PlanError(f"{place}: is no whole plan: {type(error).__name__}: {error}") from error
 
 
@@ -111,13 +112,18 @@ def _plan(content: dict[str, Any]) -> Plan:
 
     def step(entry: dict[str, Any]) -> Step:
         found = terms[checks.whole(entry["terms"], least=0)]
+        given = tuple(checks.a_secret(_unpacked(packed, secrets)) for packed in entry["secrets"])
+        command = checks.text(entry["command"])
+        named = {int(number) for number in re.findall(rf"{SECRET_VARIABLE}(\d+)", command)}
+        if not named <= set(range(1, len(given) + 1)):
+            raise ValueError("a command names a secret that the plan does not")
         return Step(
             hosts[entry["host"]].as_user(found.user),
             None if entry["branch"] is None else checks.text(entry["branch"]),
-            checks.text(entry["command"]),
+            command,
             found,
             checks.count(entry["chunk"]),
-            tuple(checks.a_secret(_unpacked(packed, secrets)) for packed in entry["secrets"]),
+            given,
         )
 
     steps, of_checks = (tuple(map(step, content[name])) for name in ("steps", "checks"))
@@ -147,7 +153,7 @@ def refreshed(plan: Plan, inventory: Inventory) -> Plan:
             if was != now:
                 raise PlanChanged(
                     f"{host.name} has another {name} than when the plan was made: {now}, not {was}; nothing was sent. "
-                    "Make the plan again, and look at plan.diff(earlier)"
+                    "Make the plan again"
                 )
         hosts.append(host)
     now_hosts = Inventory(hosts)

@@ -27,6 +27,9 @@ class Share:
     amount: float
     percent: bool
 
+    def __str__(self) -> str:
+        return f"{self.amount:g}%" if self.percent else f"{self.amount:g}"
+
     def of(self, total: int) -> int:
         """How many of `total` hosts this is, rounded down."""
         # In binary fractions 18.4 % of 375 is a little less than 69.
@@ -67,14 +70,14 @@ def stdin(value: object) -> bytes | Path | Secret:
     if isinstance(value, Secret):
         return value
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
+        return checks.unmasked(value).encode("utf-8", "surrogateescape")
     if isinstance(value, bytes):
         return value
     if isinstance(value, PathLike):
         path = checks.path(value)
         if not path.is_file():
             raise ValueError(f"is no file (working folder {Path.cwd()})")
-        return path
+        return path.absolute()  # a plan may be applied elsewhere
     if is_frame(value):
         return str(value.to_csv(index=False)).encode()
     raise ValueError("must be text, bytes, a secret, a Path or a DataFrame")
@@ -146,7 +149,7 @@ def answers(value: object) -> Answers:
         if not isinstance(answer, (str, Secret)) or not isinstance(getattr(pattern, "pattern", pattern), str):
             raise ValueError(f"has {pattern!r}: a regular expression and a text or secret are expected")  # noqa: TRY004 - as above
         try:
-            found.append((re.compile(pattern), answer))
+            found.append((re.compile(pattern), checks.unmasked(answer) if isinstance(answer, str) else answer))
         except re.error as error:
             raise ValueError(f"has {pattern!r}, which is no regular expression: {error}") from None
     return tuple(found)

@@ -336,3 +336,29 @@ def test_what_is_shown_is_static_and_sends_for_nothing(used: Fleet, name: str) -
     bundle = shown._repr_mimebundle_() if isinstance(shown, opskit.Results) else {HTML: shown._repr_html_()}
     expect_static(bundle[HTML])
     assert bundle.get(TEXT, repr(shown)) == repr(shown)
+
+
+def test_a_run_that_ends_with_python_is_told(tmp_path: Path) -> None:
+    """Who forgets to wait for `wait=False` reads at the script's end that the commands ended with it."""
+    (tmp_path / "script.py").write_text(
+        "import opskit\n"
+        "here = opskit.Inventory([opskit.Host('here', address='local')])\n"
+        "opskit.run('sleep 1000', hosts=here, wait=False)\n"
+        "opskit.run('true', hosts=here, wait=False).wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("opskit: 1 run begun with wait=False had not ended when Python did")
+
+
+def test_a_shell_pipes_what_commands_read(tmp_path: Path) -> None:
+    """`--stdin -` hands over the shell's own standard input."""
+    (tmp_path / "hosts.yaml").write_text("hosts: {here: {address: local}}")
+    done = subprocess.run(
+        [sys.executable, "-m", "opskit", "run", "wc -c", "-i", tmp_path / "hosts.yaml", "--stdin", "-"],
+        input="12345", capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert "5" in done.stdout
+    assert done.returncode == 0

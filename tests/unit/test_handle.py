@@ -336,7 +336,7 @@ def test_where_nobody_can_answer_nothing_is_sent(use: Any, monkeypatch: pytest.M
     """The error says what to set instead."""
     transport = use(ScriptedTransport())
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(PromptRefused, match=r"Run this\? .*; answer by --yes, OPSKIT_YES=1 or opskit"):
+    with pytest.raises(PromptRefused, match=r"Run this\? .*; set OPSKIT_YES=1, or opskit"):
         opskit.run("x", hosts=FLEET, confirm=True)
     assert transport.dialled == []
 

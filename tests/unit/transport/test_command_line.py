@@ -217,12 +217,6 @@ def test_input_may_be_a_secret_or_a_file_behind_secrets(tmp_path: Path) -> None:
     )
 
 
-def test_a_secret_needs_a_variable_that_shells_know() -> None:
-    """Other names, which `env` alone can set, are refused."""
-    with pytest.raises(PlanError, match=r"'A\.B', which no shell can set"):
-        words(step("true", env={"A.B": secret("abcd")}))
-
-
 def test_a_secret_that_no_terminal_takes_is_refused() -> None:
     """A key of usual length can be typed in one line; a longer one would be cut."""
     words(step("true", pty=True, env={"A": secret("line\n" * 400)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import opskit
 from opskit import Host, Inventory
 from opskit.errors import ConditionError, InventoryError, PlanError, TemplateError
-from opskit.secrets import secret
+from opskit.secrets import Secret, secret
 from opskit.testing import Reply, ScriptedTransport
 from opskit.work.planning import make_plan
 from opskit.work.terms import run_terms
@@ -46,14 +47,60 @@ def test_plans_are_compared_step_by_step() -> None:
     here = planned(("in_('web')", "v2"), ("in_('db')", "same"), chunk=1)
     there = planned(("in_('web')", "v1"), ("in_('db')", "same"), ("not server.roles", "old"), chunk=2)
     frame = here.diff(there)
-    assert frame.fillna("-").to_numpy().tolist() == [
+    assert frame.astype(object).where(frame.notna(), None).to_numpy().tolist() == [
+        ["changed", None, None, None, "chunk 1", "chunk 2"],
         ["changed", 1, "a", "in_('web')", "v2", "v1"],
         ["changed", 2, "b", "in_('web')", "v2", "v1"],
-        ["removed", 2, "c", "not server.roles", "-", "old"],
+        ["removed", 2, "c", "not server.roles", None, "old"],
     ]
     back = there.diff(here)
-    assert back.change.tolist() == ["changed", "changed", "added"]
-    assert back.command.tolist() == ["v1", "v1", "old"]
+    assert back.change.tolist() == ["changed", "changed", "changed", "added"]
+    assert back.command.tolist() == ["chunk 2", "v1", "v1", "old"]
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ({"user": "bob"}, "user bob"),
+        ({"sudo": True}, "sudo root"),
+        ({"cwd": "/srv"}, "in /srv"),
+        ({"env": {"A": "b"}}, "env A"),
+        ({"env": {"A": Secret(None, ("env", "DB"))}}, "env A=<secret DB>"),
+        ({"shell": "/bin/bash"}, "shell /bin/bash"),
+        ({"stdin": "data"}, "stdin of 4 bytes"),
+        ({"stdin": Path(__file__)}, f"stdin from {__file__}"),
+        ({"answers": {"sure": "yes"}}, "pty, answers 'sure'"),
+        ({"timeout": 5}, "timeout 5 s"),
+        ({"on_disconnect": "leave"}, "left running if this side dies"),
+        ({"retries": 2}, "retries 2"),
+        ({"pause": 30}, "pause 30.0"),
+        ({"max_failures": "10%"}, "max_failures 10%"),
+        ({"on_error": "continue"}, "on_error continue"),
+        ({"confirm": True}, "confirm True"),
+        ({"check": "true"}, "true"),
+    ],
+)
+def test_how_a_plan_runs_is_shown_and_compared(option: dict[str, Any], shown: str) -> None:
+    """Who reads a plan before it is applied sees what is not as usual, and so does who compares it with another."""
+    usual, other = planned(("True", "x")), planned(("True", "x"), **option)
+    assert shown in str(other)
+    assert shown not in str(usual)
+    difference = other.diff(usual)
+    assert any(shown in command for command in difference.command)
+    assert not any(shown in was for was in difference.was.dropna())
+
+
+def test_values_of_env_are_compared_though_they_are_not_shown() -> None:
+    """They may be passwords: that something is another value is told all the same."""
+    difference = planned(("True", "x"), env={"A": "one"}).diff(planned(("True", "x"), env={"A": "two"}))
+    assert difference.change.tolist() == ["changed"] * len(difference)
+    assert len(difference) > 0
+
+
+def test_only_a_plan_is_compared() -> None:
+    """A saved plan's path is a natural try."""
+    with pytest.raises(PlanError, match=r"diff takes a Plan, not str; opskit\.load_plan reads one"):
+        planned(("True", "x")).diff("restart.plan")  # type: ignore[arg-type]  # that is the test
 
 
 def test_equal_plans_differ_in_nothing() -> None:
