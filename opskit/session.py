@@ -102,7 +102,7 @@ def run(
         command: A template: `{{ server.name }}` and the caller's variables are filled in, quoted for the shell.
         dry_run: Return the Plan and send nothing.
         wait: False returns a Handle at once, to wait for, cancel and read the run by.
-        options: See `opskit.work.options.OPTIONS`, or `%%parallel?` in a notebook.
+        options: See docs/options.md, or `%%parallel?` in a notebook.
 
     Returns:
         A row for each host, in inventory order.
@@ -217,7 +217,7 @@ def parallel(*, dry_run: bool = False, wait: bool = True, **options: Unpack[RunO
     Args:
         dry_run: Make `session.plan` and send nothing.
         wait: False lets the block end at once; `session.wait()`, `.cancel()` and `.results` steer and read the run.
-        options: See `opskit.work.options.OPTIONS`, or `%%parallel?` in a notebook.
+        options: See docs/options.md, or `%%parallel?` in a notebook.
 
     Raises:
         PlanError: An option is unknown, or its value is bad.

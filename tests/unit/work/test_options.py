@@ -324,3 +324,10 @@ def test_what_becomes_of_a_command_without_this_side() -> None:
     assert terms({}).on_disconnect == "end"
     assert terms({}, settings=leaving).on_disconnect == "leave"
     assert terms({"on_disconnect": "leave"}, {"on_disconnect": "end"}, leaving).on_disconnect == "end"
+
+
+def test_the_page_of_options_has_a_row_for_each() -> None:
+    """docs/options.md says what `help(opskit.run)` sends its reader to, in the table's words."""
+    page = (Path(__file__).parents[3] / "docs" / "options.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (?:run|run, branch) \| (.*) \|$", page, re.MULTILINE))
+    assert rows == {name: option.doc for name, option in OPTIONS.items()}
