@@ -57,6 +57,9 @@ class Login:
     host_keys: str
     keepalive: float
 
+    def __hash__(self) -> int:
+        return hash(self.user)  # asked for each host; a fleet has few logins
+
     @classmethod
     def of(cls, host: Host, settings: Settings, said: HostConfig) -> Login:
         """The login for a host; raises InventoryError if neither it nor this process has a user."""

@@ -44,6 +44,10 @@ class Endpoint(NamedTuple):
     command: str | None = None
     bastion: Endpoint | None = None
 
+    def __hash__(self) -> int:
+        # Looked up several times for each host: that all of it is equal is only asked where this is.
+        return hash((self.address, self.port))
+
     @property
     def where(self) -> str:
         """The endpoint as errors name it."""
