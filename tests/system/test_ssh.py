@@ -148,10 +148,13 @@ def test_an_unknown_host_key_is_refused(sshd_fleet: SshdFleet, tmp_path: Path) -
     row = caught.value.results[0]
     assert (row.status, row.cause, row.attempt) == ("unreachable", "host_key", None)
     assert fingerprint(sshd_fleet.folder / "host_ed25519.pub") in str(row.error)
-    assert f">> {empty}" in str(row.error)
     assert 'host_keys="accept-new"' in str(row.error)
     assert not ran.exists()
     assert empty.read_text() == ""
+    remedy = str(row.error).partition("compare it, then ")[2].partition(", or set")[0]
+    subprocess.run(["sh", "-c", remedy], check=True)
+    opskit.run(f"touch {ran}", hosts=opskit.Inventory([first(sshd_fleet, vars={"known_hosts": str(empty)})]))
+    assert ran.exists()
 
 
 @pytest.mark.parametrize("host_keys", ["strict", "accept-new"])

@@ -157,8 +157,8 @@ def _host_key(reason: str, attempt: Attempt) -> str:
         return _changed(f"it shows {described(offered)}", attempt)
     broken = f" ({', '.join(known.broken)} could not be read)" if known.broken else ""
     return (
-        f"the host key of {attempt.where} is not known: it shows {described(offered)}{broken}; compare it, then add "
-        f'{attempt.known_name} {exported(offered)} to {known.files[0]}, or set host_keys="accept-new"'
+        f"the host key of {attempt.where} is not known: it shows {described(offered)}{broken}; compare it, then "
+        f"echo '{attempt.known_name} {exported(offered)}' >> {known.files[0]}, or set host_keys=\"accept-new\""
     )
 
 
