@@ -618,3 +618,14 @@ def test_the_garbage_collector_is_given_back(use: Any) -> None:
     with pytest.raises(Cancelled):
         found.wait()
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
+def test_a_check_that_does_not_pass_is_told_where_the_run_goes_on(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """With `on_error="continue"` it stops nothing, and is a warning."""
+    use(ScriptedTransport())
+    found = opskit.run("x", hosts=FLEET, chunk=3, check=lambda _: False, on_error="continue")
+    assert statuses(found) == "ok ok ok ok"
+    assert [record.getMessage().partition(": ")[2][:28] for record in caplog.records] == [
+        "the check after chunk 1 of 2",
+        "the check after chunk 2 of 2",
+    ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from opskit.errors import PlanError
 from opskit.notebook.flags import Flags, read, usage
+from opskit.secrets import secret
 from opskit.work.options import OPTIONS, flag_of
 
 SLOW = ["web1", "web2"]
@@ -213,3 +214,23 @@ def test_a_run_in_the_background_is_not_waited_for() -> None:
     assert dict(line("--bg -o later uptime").options) == {"wait": False}
     assert "--bg takes no value; to say no, leave it out" in refused("--bg=no -o later uptime")
     assert "stands there twice" in refused("--bg --wait yes uptime")
+
+
+@pytest.mark.parametrize("option", ["env", "answers", "variables"])
+def test_a_value_among_others_may_be_a_secret(option: str) -> None:
+    """`A=$token B=$port` hands each over as it is: the mask of a secret is never sent in its place."""
+    token = secret("hunter2!")
+    found = read(
+        f"--{option} 'A=$token B={{port}} C=x-$port'", {**VARIABLES, "token": token}, "%parallel", takes_rest=True
+    )
+    assert found.options[option].keys() == {"A", "B", "C"}
+    assert found.options[option]["A"] is token
+    assert (found.options[option]["B"], found.options[option]["C"]) == (8080, "x-8080")
+
+
+@pytest.mark.parametrize("text", ["--env A=x$token", "--name $token-1"])
+def test_a_secret_is_no_part_of_text(text: str) -> None:
+    """It is refused, without its value."""
+    with pytest.raises(PlanError, match="is a secret, which can't be a part of text") as caught:
+        read(text, {"token": secret("hunter2!")}, "%parallel", takes_rest=True)
+    assert "hunter2" not in str(caught.value)

@@ -331,3 +331,24 @@ def test_the_page_of_options_has_a_row_for_each() -> None:
     page = (Path(__file__).parents[3] / "docs" / "options.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (?:run|run, branch) \| (.*) \|$", page, re.MULTILINE))
     assert rows == {name: option.doc for name, option in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("option", ["env", "stdin", "answers"])
+def test_what_is_shown_of_a_secret_is_never_sent_in_its_place(option: str) -> None:
+    """Text made of a secret holds its mask: who built such text is told, and no host gets asterisks."""
+    text = "user:" + str(secret("hunter2!"))
+    assert "made a part of text" in refused(**{option: text if option == "stdin" else {"A": text}})
+
+
+@pytest.mark.parametrize("name", ["A-B", "1A", "A.B", "A B", ""])
+def test_names_that_no_shell_takes_are_refused(name: str) -> None:
+    """B28: a shell would lose such a variable without a word."""
+    assert "no shell takes any but letters, digits and _" in refused(env={name: "x"})
+
+
+@pytest.mark.parametrize("option", ["undo", "undo_once", "irreversible", "key"])
+def test_options_that_are_to_come_are_not_taken_for_others(option: str) -> None:
+    """`undo` is one letter from `sudo`, which nobody shall write in its place."""
+    message = refused(**{option: "x"})
+    assert "yet: undoing needs the journal" in message
+    assert "did you mean" not in message

@@ -432,3 +432,25 @@ def test_a_file_that_is_gone_is_refused(place: Path) -> None:
     """With the working folder, in case another one was meant."""
     with pytest.raises(PlanError, match=r"can't be read: No such file or directory \(working folder "):
         opskit.load_plan(place)
+
+
+def test_a_command_that_names_a_secret_without_one_is_refused(token: Secret, place: Path) -> None:
+    """Whoever took it out of the file would have had the command run with nothing in its place."""
+    opskit.plan("x {{ s }}", hosts=FLEET, variables={"s": token}).save(place)
+    content = json.loads(place.read_text())
+    for step in content["steps"]:
+        step["secrets"] = []
+    place.write_text(json.dumps(content))
+    with pytest.raises(PlanError, match="a command names a secret that the plan does not"):
+        opskit.load_plan(place)
+
+
+def test_a_file_that_commands_read_is_kept_by_its_whole_path(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is applied wherever its reader is, and sends the file that it was made with."""
+    (tmp_path / "data").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    opskit.plan("cat", hosts=FLEET, stdin=Path("data")).save(place)
+    monkeypatch.chdir("/")
+    assert opskit.load_plan(place).steps[0].terms.stdin == tmp_path / "data"
