@@ -785,6 +785,11 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Popen[
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
+def complaints(told: str) -> list[str]:
+    """What stands on standard error, without how long a step took: that is the machine's, and it may be busy."""
+    return [line for line in told.splitlines() if not line.startswith("Executing <")]
+
+
 def test_an_interrupt_ends_remote_work(one: SshdFleet) -> None:
     """F28, R8: SIGINT gives KeyboardInterrupt with rows, cancelled and with their output; no process is left."""
     sleep, argument = unique_sleep()
@@ -804,7 +809,7 @@ def test_an_interrupt_ends_remote_work(one: SshdFleet) -> None:
         out, err = child.communicate(timeout=20)
     assert out == "[('cancelled', 'begun\\n')]\n"
     assert child.returncode == 7
-    assert err == ""
+    assert complaints(err) == []
     assert processes(argument) == []
 
 
@@ -821,7 +826,7 @@ def test_a_process_that_exits_leaves_no_complaint(one: SshdFleet) -> None:
     """
     with python(script, one.inventory_path) as child:
         out, err = child.communicate(timeout=20)
-    assert (out, err, child.returncode) == ("", "", 0)
+    assert (out, complaints(err), child.returncode) == ("", [], 0)
 
 
 def test_after_a_fork_both_sides_work(one: SshdFleet) -> None:
