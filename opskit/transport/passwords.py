@@ -10,6 +10,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
+from opskit.asking import refused
 from opskit.errors import PromptRefused, SettingsError
 from opskit.masking import SHORTEST, conceal
 from opskit.rendering.escape import one_line, terminal
@@ -34,7 +35,7 @@ class NoPassword(Exception):  # noqa: N818 - told between the transports and thi
 
 async def nobody_answers(question: str, remedy: str) -> str:
     """An `Ask` for where nobody can be asked."""
-    raise PromptRefused(f"nobody can answer here: {question.strip(' :')}; {remedy}")
+    raise refused("nobody can answer here", question, remedy)
 
 
 class Passwords:

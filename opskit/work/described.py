@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from opskit.work.terms import RunTerms
 
 _USUAL_SHELL: Final = "/bin/sh"
-_OF_A_RUN: Final = ("chunk", "fanout", "pause", "retries", "max_failures", "on_error", "confirm", "parse")
+_SELDOM: Final = ("pause", "retries", "max_failures", "on_error", "confirm", "parse")
+_OF_A_RUN: Final = ("chunk", "fanout", *_SELDOM)
 
 
 def described(step: Step) -> str:
@@ -56,11 +57,7 @@ def _words(step: Step) -> Iterator[str]:  # noqa: C901 - one line an option
 def of_run(terms: RunTerms) -> dict[str, str]:
     """A run's own options that are not as usual, by name."""
     usual = {found.name: found.default for found in fields(terms)}
-    return {
-        name: _text(value)
-        for name in _OF_A_RUN
-        if (value := getattr(terms, name)) != usual[name] and name not in ("chunk", "fanout")
-    }
+    return {name: _text(value) for name in _SELDOM if (value := getattr(terms, name)) != usual[name]}
 
 
 def _text(value: object) -> str:

@@ -271,13 +271,13 @@ def _has_no_text(kind: type) -> bool:
 
 
 def _refusal(expression: Expression, value: str | Secret, context: Context, host: Host) -> str:
-    is_secret = isinstance(value, Secret)
-    why = "is a secret" if isinstance(value, Secret) else why_quoted(value)
+    why, way_out = "is a secret", ""
+    if not isinstance(value, Secret):
+        why, way_out = why_quoted(value), f". `{{{{ {expression.text} | raw }}}}` inserts it as it is"
     return (
         f"{expression} can't be filled in for {host.name}: its value {why}, so it needs quotes, and they "
         f"could not hold {context.place}. Take the quotes around it away (a value brings its own), or set a variable "
-        f'first, `value={{{{ {expression.text} }}}}`, and write "$value" here'
-        + ("" if is_secret else f". `{{{{ {expression.text} | raw }}}}` inserts it as it is")
+        f'first, `value={{{{ {expression.text} }}}}`, and write "$value" here{way_out}'
     )
 
 

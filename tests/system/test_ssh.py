@@ -11,8 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,10 +19,12 @@ import pytest
 import opskit
 from opskit.transport.ssh.link import Link
 from opskit.transport.ssh.way import Way
+from tests.system.ground import descriptors, first, processes, sessions, unique_sleep, wait_until
 from tests.system.proxy import Proxy, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from opskit.results import HostResult, Results
     from opskit.transport.ssh.process import RemoteProcess
@@ -48,16 +49,6 @@ def one(sshd: StartSshd) -> Iterator[SshdFleet]:
     fleet = sshd()
     with opskit.use(fleet.inventory_path):
         yield fleet
-
-
-def first(fleet: SshdFleet, **changes: Any) -> opskit.Host:
-    """The fleet's first host, with another address, port, user or vars."""
-    host = fleet.hosts[0]
-    own = {"known_hosts": str(fleet.known_hosts), "identity_files": [str(fleet.identity_file)]}
-    own |= changes.pop("vars", {})
-    return opskit.Host(
-        **{"name": "h1", "address": host.address, "port": host.port, "user": host.user, **changes}, vars=own
-    )
 
 
 def row_of(host: opskit.Host | str, command: str = "true", **options: Any) -> HostResult:
@@ -88,52 +79,9 @@ def new_key(file: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     return file
 
 
-def processes(argument: str) -> list[int]:
-    """The processes that have this among their arguments; zombies don't count."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if argument.encode() in words:
-            found.append(int(process.name))
-    return found
-
-
-def wait_until(condition: Any, patience: float = 10.0) -> None:
-    """Poll what nothing tells us of; an error if it never comes true."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
-
-
-def unique_sleep() -> tuple[str, str]:
-    """A `sleep` that nobody else has, and its argument."""
-    argument = f"{1000 + time.monotonic_ns() % 1_000_000 / 1e6:.6f}"
-    return f"sleep {argument}", argument
-
-
 def logins(fleet: SshdFleet) -> int:
     """How often somebody logged in."""
     return sum(log.read_text().count("Accepted publickey") for log in fleet.folder.glob("sshd_*.log"))
-
-
-def sessions(fleet: SshdFleet) -> list[int]:
-    """The sshd processes that serve connections."""
-    daemons = {daemon.pid for daemon in fleet.daemons}
-    found = []
-    for pid in fleet.processes():
-        with suppress(OSError):
-            if pid not in daemons and Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
-                found.append(pid)
-    return found
-
-
-def descriptors() -> int:
-    """How many this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # Whom we trust
