@@ -4,8 +4,10 @@ Closing a channel or a connection ends nothing on the host (measured on OpenSSH)
 all that a command started. What does is a signal to its process group. So the wrapper first prints, on standard error,
 a mark with the number of the group; the transport cuts it off, and knows from it that the command began. A watcher in
 the background looks once a second whether the process that serves our connection is still there, and if it is not,
-ends the group. Under sudo the wrapper runs inside, as the user whom sudo makes; what serves the connection is told to
-it as `$0`. That user need not be root, and so may not signal the server: `/proc` and `ps` say whether it is there.
+ends the group. Where the command reads nothing, the watcher has its standard input, and looks from when that is closed:
+who serves us closes it, at the latest when he dies. Under sudo the wrapper runs inside, as the user whom sudo makes;
+what serves the connection is told to it as `$0`. That user need not be root, and so may not signal the server: `/proc`
+and `ps` say whether it is there.
 
 The text must pass any login shell unharmed as one single-quoted word: no newline, no `!` (csh), no quote, no backslash
 before a quote or a backslash (fish).
@@ -28,32 +30,35 @@ PROMPT: Final = f"{_OURS}?"
 """How sudo asks for a password: this, whose password it wants, and a colon."""
 
 
-def _program(server: str, *, watched: bool = True) -> str:
-    """What comes before the command.
-
-    Args:
-        server: How the shell calls the process that serves the connection.
-        watched: Whether the group is ended when that is gone; otherwise it is not even told of it.
-    """
-    group = (
+def _told(server: str) -> str:
+    """Find out the group, and tell it; `server` is how the shell calls the process that serves the connection."""
+    return (
         # The group may not be led by this shell: sudo and ForceCommand stand in between.
         '{ read -r _ _ _ _ g _ </proc/$$/stat; } 2>/dev/null || g=$(ps -o pgid= -p $$ | tr -d " "); '
         # Where the server itself is in the group, as Dropbear is, it is not ours to end: then the command gets its own,
         # a moment after the mark.
         f'{{ read -r _ _ _ _ h _ </proc/{server}/stat; }} 2>/dev/null; [ "$g" = "$h" ] && {{ g=0; '
         'command -v setsid >/dev/null && g=$$ && set -- setsid "$@"; }; '
+        f"echo {MARK}$g >&2; "
     )
-    watch = (
-        "[ $g = 0 ] || (a() { if [ -d /proc/self ]; then [ -d /proc/$1 ]; else ps -p $1; fi; }; "
-        'trap "" TERM HUP INT; '
+
+
+def _watched(server: str, *, input_is_free: bool) -> str:
+    """End the group when the server is gone; `input_is_free` says that the command has no use for standard input.
+
+    Then nobody looks before that is closed. So a short command costs its host no look, and no process that waits for
+    the next one.
+    """
+    waits, opened = ("while read -r _ <&3; do :; done; exec 3<&-; ", "3<&0") if input_is_free else ("", "")
+    return (
+        "{ [ $g = 0 ] || (a() { if [ -d /proc/self ]; then [ -d /proc/$1 ]; else ps -p $1; fi; }; "
+        f'trap "" TERM HUP INT; {waits}'
         f"while a $$; do a {server} || {{ kill -s TERM -- -$g; sleep 2; kill -s KILL -- -$g; }}; sleep 1; done"
-        ") </dev/null >/dev/null 2>&1 & "
+        f") </dev/null >/dev/null 2>&1 & }} {opened}; "
     )
-    return f"{group}echo {MARK}$g >&2; {watch if watched else _DEAF}"
 
 
 _DEAF: Final = 'trap "" HUP; '
-WRAPPER: Final = _program("$PPID")
 
 # Output to a connection that is gone would end the command. So somebody takes it who stays, and goes on taking.
 _KEPT: Final = (
@@ -79,10 +84,12 @@ def wrapped(
     """
     kept = _KEPT if left and not terminal else ""
     run = f'{kept}exec "$@" </dev/null' if reads_nothing else f'{kept}exec "$@"'
+    server = "$PPID" if sudo is None else "$0"
+    script = _told(server) + (_DEAF if left else _watched(server, input_is_free=reads_nothing)) + run
     if sudo is None:
-        return ["/bin/sh", "-c", (_program("$PPID", watched=False) if left else WRAPPER) + run, "opskit", *words]
+        return ["/bin/sh", "-c", script, "opskit", *words]
     ask = f'u=$1; shift; exec sudo -S -p "{PROMPT}%p:" -u "$u" -- /bin/sh -c "$0" $PPID "$@"'
-    return ["/bin/sh", "-c", ask, f"{_program('$0', watched=not left)}{run}", sudo, *words]
+    return ["/bin/sh", "-c", ask, script, sudo, *words]
 
 
 def line(arguments: list[str]) -> str:

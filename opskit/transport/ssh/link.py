@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import asyncssh
 
 from opskit.rendering.escape import one_line, terminal
 from opskit.transport.ssh.known_hosts import remember
+from opskit.transport.ssh.lean import lean_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,23 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST_WORDS = 200
 """How many characters of what a host asks for are told."""
-
-
-_asyncssh_log = logging.getLogger("asyncssh")
-
-
-def without_packet_log(handler: Any) -> None:
-    """Spare a connection or a channel its log of packets, unless somebody reads asyncssh's debugging.
-
-    asyncssh puts a line together for each packet before it looks whether anybody wants it, which is a twentieth of
-    what a command costs.
-    """
-    if not _asyncssh_log.isEnabledFor(logging.DEBUG):
-        handler.log_sent_packet = handler.log_received_packet = _nothing
-
-
-def _nothing(*_: object) -> None:
-    """Log nothing."""
 
 
 class Link(asyncssh.SSHClient):
@@ -123,7 +106,7 @@ class Link(asyncssh.SSHClient):
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP is up."""
         self._attempt.connection = conn
-        without_packet_log(conn)
+        lean_connection(conn)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's
         """The host shows a key that is not trusted."""

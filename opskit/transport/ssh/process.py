@@ -10,7 +10,7 @@ import asyncssh
 
 from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Lost
 from opskit.transport.dialogue import COLUMNS, LINES, TERM, Dialogue
-from opskit.transport.ssh.link import without_packet_log
+from opskit.transport.ssh.lean import lean_channel
 from opskit.transport.wrapper import killed, signalled
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """Called by asyncssh just before the command is sent."""
         self._channel = chan
-        without_packet_log(chan)
+        lean_channel(chan)
 
     def resume(self) -> None:
         """Listen to a command that was sent, though nobody waited for the host to take it."""

@@ -18,7 +18,7 @@ from opskit.fleet.names import Names
 from opskit.secrets import secret
 from opskit.settings import Settings
 from opskit.transport.command_line import LONGEST_WORD, fed, reads_nothing, remote_line, within_limit, words
-from opskit.transport.wrapper import MARK, WRAPPER
+from opskit.transport.wrapper import MARK, wrapped
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def test_login_shells_read_the_line(shell: str) -> None:
 
 def test_a_plain_command_is_sent_with_nothing_more() -> None:
     """What sudo, terminals and secrets take is no burden on who uses none of them."""
-    assert remote_line(step("true")) == f"exec /bin/sh -c '{WRAPPER}exec \"$@\" </dev/null' opskit /bin/sh -c true"
+    script = wrapped([], reads_nothing=True)[2]
+    assert remote_line(step("true")) == f"exec /bin/sh -c '{script}' opskit /bin/sh -c true"
     assert reads_nothing(step("true"))
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opskit.transport.wrapper import MARK, PROMPT, WRAPPER, killed, line, reading, sent, signalled, wrapped
+from opskit.transport.wrapper import MARK, PROMPT, killed, line, reading, sent, signalled, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,12 +94,15 @@ def alive(group: int) -> list[str]:
 def test_the_text_is_safe_for_every_login_shell() -> None:
     """Nothing of ours that is sent would be read by some login shell in its own way."""
     programs = [
-        wrapped([], reads_nothing=True, sudo=sudo, left=left) for sudo in (None, "root") for left in (False, True)
+        wrapped([], reads_nothing=reads_nothing, sudo=sudo, left=left)
+        for reads_nothing in (False, True)
+        for sudo in (None, "root")
+        for left in (False, True)
     ]
     asides = [
         aside(7, *more) for sudo in ([], ["root"]) for aside, more in ((signalled, ["TERM", *sudo]), (killed, sudo))
     ]
-    for text in (WRAPPER, *map(line, programs), *asides):
+    for text in (*map(line, programs), *asides):
         assert not set(text) & set("\n!\\")
         assert "''" not in text
         assert text.count("'") in (0, 2, 4)  # one quoted word, or two
