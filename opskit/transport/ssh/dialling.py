@@ -15,6 +15,7 @@ from opskit.engine.ports import Unreachable
 from opskit.fleet import Host
 from opskit.transport.passwords import NoPassword
 from opskit.transport.ssh.failures import Attempt, explained
+from opskit.transport.ssh.lean import connect
 from opskit.transport.ssh.proxy_command import ProxyCommand
 
 if TYPE_CHECKING:
@@ -146,9 +147,7 @@ async def _connect(link: Link, attempt: Attempt, through: Link | None) -> None:
                 own["sock"] = proxy.socket
             elif endpoint.family:
                 own["family"] = endpoint.family
-            link.connection = await asyncssh.connect(
-                endpoint.address, endpoint.port, options=options, config=None, client_factory=lambda: link, **own
-            )
+            link.connection = await connect(link, options, endpoint.address, endpoint.port, **own)
         except (OSError, ValueError, asyncssh.Error):
             if proxy is not None:
                 attempt.proxy_fault = await proxy.last_words()

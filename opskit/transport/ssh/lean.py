@@ -1,18 +1,53 @@
-"""What asyncssh does for every packet and nobody here has any use for, left out: a sixth of what a command costs."""
+"""What asyncssh does for each connection and packet and nobody here has any use for, left out.
+
+It was a sixth of what they cost. This leans on private parts of asyncssh; `pyproject.toml` says which versions will do.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import asyncssh
+from asyncssh.connection import _connect
 from asyncssh.constants import MSG_IGNORE
 from asyncssh.logging import SSHLogger
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 _log = logging.getLogger("asyncssh")
+
+
+async def connect(
+    client: asyncssh.SSHClient,
+    options: asyncssh.SSHClientConnectionOptions,
+    host: str,
+    port: int,
+    sock: socket.socket | None = None,
+    **own: object,
+) -> asyncssh.SSHClientConnection:
+    """Connect as `asyncssh.connect` does, which would make the options anew for each connection, in a thread.
+
+    Args:
+        client: Is told what happens.
+        options: Those that this connection has in common with others; they stay as they are.
+        host: Where to, by name or address.
+        port: Its port.
+        sock: A socket that leads there already.
+        own: Options of this connection, as asyncssh calls them.
+    """
+    loop, options = asyncio.get_running_loop(), copy(options)
+    vars(options).update(protocol_factory=lambda: client, orig_host=host, host=host, port=port, **own)
+
+    def made() -> asyncssh.SSHClientConnection:
+        return asyncssh.SSHClientConnection(loop, options, wait="auth")
+
+    return await _connect(options, None, loop, 0, sock, made, "Opening SSH connection to")
 
 
 class _Logger(SSHLogger):
