@@ -1,4 +1,4 @@
-"""What holds in every test: how Hypothesis draws, without a clock and under CI always the same; and that SIGINT interrupts."""
+"""What holds in every test: how Hypothesis draws (without a clock, under CI always the same), and that SIGINT is one."""
 
 from __future__ import annotations
 
