@@ -1,4 +1,4 @@
-"""What holds in every test: how Hypothesis draws (without a clock, under CI always the same), and that SIGINT is one."""
+"""What holds in every test: how Hypothesis draws its examples, and that SIGINT interrupts."""
 
 from __future__ import annotations
 
