@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from opskit.fleet import Inventory as Inventory
     from opskit.fleet import load_inventory as load_inventory
     from opskit.handle import Handle as Handle
+    from opskit.in_use import use as use
     from opskit.notebook import load_ipython_extension as load_ipython_extension
     from opskit.notebook import unload_ipython_extension as unload_ipython_extension
     from opskit.observers import observe as observe
@@ -48,7 +49,11 @@ if TYPE_CHECKING:
     from opskit.session import parallel as parallel
     from opskit.session import plan as plan
     from opskit.session import run as run
-    from opskit.session import use as use
+    from opskit.transactions import Transaction as Transaction
+    from opskit.transactions import begin as begin
+    from opskit.transactions import on_rollback as on_rollback
+    from opskit.transactions import rollback as rollback
+    from opskit.transactions import transaction as transaction
     from opskit.work.plan import Plan as Plan
     from opskit.work.plan import Step as Step
 
@@ -62,11 +67,13 @@ _ROOMS = {
     ),
     "opskit.fleet": "Host Inventory load_inventory",
     "opskit.handle": "Handle",
+    "opskit.in_use": "use",
     "opskit.notebook": "load_ipython_extension unload_ipython_extension",
     "opskit.observers": "observe",
     "opskit.results": "HostResult Results",
     "opskit.secrets": "Secret secret",
-    "opskit.session": "Parallel arun load_plan parallel plan run use",
+    "opskit.session": "Parallel arun load_plan parallel plan run",
+    "opskit.transactions": "Transaction begin on_rollback rollback transaction",
     "opskit.work.plan": "Plan Step",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from numbers import Real
 from operator import itemgetter
 from os import PathLike
@@ -238,3 +239,24 @@ def a_secret(value: object) -> Secret:
     except SettingsError as error:
         raise ValueError(str(error)) from None
     raise ValueError('must be secrets, their texts, or {"env": NAME}')
+
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(value: object) -> datetime:
+    """A time: a datetime, how long ago (a timedelta, or text such as `90m`, `2h`, `30d`), or text such as `2026-01-31`.
+
+    Without a zone it is of this machine's; what is returned is UTC.
+    """
+    try:
+        if isinstance(value, str):
+            ago = re.fullmatch(r"\s*(\d+)\s*([smhdw])\s*", value)
+            value = timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(value.strip())
+        if isinstance(value, timedelta):
+            return datetime.now(UTC) - value
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a time such as 2026-01-31 10:00, or how long ago: 90m, 2h, 30d")

@@ -90,7 +90,10 @@ class _RunError(OpskitError):
 
     Attributes:
         results: The rows of the whole run, the good ones too; empty if nothing could be tried.
+        rolled_back: Whether all that was sent was undone, with `on_error="rollback"`; None if that was not tried.
     """
+
+    rolled_back: bool | None = None
 
     def __init__(self, message: str, results: Results) -> None:
         super().__init__(message)
@@ -126,7 +129,13 @@ class Cancelled(_RunError):  # noqa: N818 - the contract's name
 
 
 class RollbackError(OpskitError):
-    """A rollback could not be done: unknown, ended, or somebody else is at it."""
+    """A rollback could not be done: unknown, ended, or somebody else is at it; or not all could be undone.
+
+    Attributes:
+        results: The rows of the undos, None if none was tried.
+    """
+
+    results: Results | None = None
 
 
 class RollbackRequested(OpskitError):  # noqa: N818 - the contract's name

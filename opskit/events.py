@@ -67,6 +67,23 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoStarted:
+    """An undo is about to be sent; the step is that of the undo."""
+
+    kind: ClassVar = "undo_started"
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class UndoEnded:
+    """An undo has its fate."""
+
+    kind: ClassVar = "undo_ended"
+    step: Step
+    result: HostResult
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkEnded:
     """A chunk has ended.
 
@@ -88,4 +105,4 @@ class RunEnded:
     results: Results
 
 
-Event = RunStarted | ChunkStarted | StepStarted | Output | StepEnded | ChunkEnded | RunEnded
+Event = RunStarted | ChunkStarted | StepStarted | Output | StepEnded | ChunkEnded | RunEnded | UndoStarted | UndoEnded

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextvars
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,18 +18,21 @@ from opskit.bridge.callbacks import UserThread
 from opskit.bridge.garbage import collector
 from opskit.bridge.questions import Questions
 from opskit.engine.ledger import Ledger
+from opskit.engine.ports import UNRECORDED
 from opskit.engine.run import Run
-from opskit.errors import Cancelled, CommandError, PlanError, TimeoutExceeded, give_results
+from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, TimeoutExceeded, give_results
 from opskit.events import Event, Output, RunEnded
 from opskit.observers import observers
 from opskit.progress import Progress
 from opskit.rendering.escape import one_line
+from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
 
+    from opskit.booking import Booking
     from opskit.engine.ports import Ask, Transport
     from opskit.results import HostResult, Results
     from opskit.settings import Settings
@@ -45,6 +49,7 @@ class Handle:
         plan: What to do; it begins at once, when whoever must agree has agreed.
         settings: What holds for the whole run.
         make_transport: Gives the way to reach hosts, which asks its questions by what it is handed.
+        book: Finds its place in the journal.
         attempts_before: How often these steps were tried in an earlier run.
 
     Attributes:
@@ -56,6 +61,7 @@ class Handle:
         plan: Plan,
         settings: Settings,
         make_transport: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
+        book: Callable[[Plan, Handle], Booking],
         attempts_before: int = 0,
     ) -> None:
         self.plan = plan
@@ -67,15 +73,20 @@ class Handle:
         _confirm(plan, settings)
         for secret in plan.secrets:
             secret.reveal()
+        self._book = book
+        self._booking = booking = book(plan, self)
+        self._waited_for = False
         self._progress = Progress()
-        self._view = views.choose()
+        self._view = views.Silent() if booking.is_silent else views.choose()
         self._paint = bridge.harmless(lambda: self._view.paint(self._progress))
         self._questions = Questions(expected=plan.terms.wait)
         self._observers = observers()
+        transport = make_transport(self._engine, settings, self._questions.ask)
         self._run = Run(
             plan,
-            make_transport(self._engine, settings, self._questions.ask),
+            transport,
             self._emit,
+            booking.journal(self._engine, settings, transport, self._emit),
             max_output=settings.max_output,
             check=_in_thread(plan.terms.check) if callable(plan.terms.check) else None,
             listens=bool(self._observers),
@@ -104,11 +115,13 @@ class Handle:
             timeout = None if timeout is None else checks.number(timeout)
         except ValueError as error:
             raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
+        self._waited_for = timeout is None
         try:
             with self._questions.heard():
                 bridge.block(self._future, self._tick, self._cancel, timeout)
         except KeyboardInterrupt as interrupt:
             give_results(interrupt, self._finish())
+            self._note(interrupt)
             raise
         if not self._future.done():
             assert timeout is not None
@@ -117,12 +130,14 @@ class Handle:
 
     async def wait_async(self) -> Results:
         """As `wait`, awaited; a caller that is cancelled cancels the run."""
+        self._waited_for = True
         try:
             with self._questions.heard():
                 await bridge.awaiting(self._future, self._tick, self._cancel)
         except asyncio.CancelledError as cancellation:
             await asyncio.to_thread(self._catch_up)
             give_results(cancellation, self._finish())
+            self._note(cancellation)
             raise
         await asyncio.to_thread(self._catch_up)
         return self._judged(self._finish())
@@ -140,6 +155,34 @@ class Handle:
             self._cancel()
         else:
             self._engine.call(self._run.cancel, self.plan.hosts.select(hosts=hosts).names)
+
+    def rollback(self, why: str | None = None) -> Results:
+        """Undo what was sent: what still runs is cancelled first. Inside a transaction only this run is undone.
+
+        Returns a row for each undo.
+
+        Raises:
+            RollbackError: Not all could be undone (`.results` has the rows); or it was undone before, says by whom.
+        """
+        self._cancel()
+        self.join()
+        return self._booking.rollback(why)
+
+    def join(self) -> None:
+        """Wait for the end, whatever it is."""
+        with self._questions.heard(), suppress(OpskitError):
+            bridge.block(self._future, self._tick, self._cancel)
+        self._view.close(self._progress)
+        self._catch_up()
+
+    def check(self) -> None:
+        """Wait for the end of a run that nobody has waited for, and raise as `wait` does."""
+        if not self._waited_for:
+            self.wait()
+
+    def commands(self) -> Results:
+        """The rows as of now, as `results`."""
+        return self.results
 
     @property
     def results(self) -> Results:
@@ -216,16 +259,34 @@ class Handle:
                 "only rows of a run itself can be run again: these were made anew, or a check's are among them"
             )
         before = max((row.attempt or 1) for row in rows)
-        return Handle(self.plan.only(wanted), self._settings, self._make_transport, before).wait()
+        return Handle(self.plan.only(wanted), self._settings, self._make_transport, self._book, before).wait()
 
     def _judged(self, results: Results) -> Results:
+        """The rows of a run that ended well; raises the error of any other."""
+        error = self._error(results)
+        if error is None:
+            return results
+        self._note(error)
+        raise error
+
+    def _error(self, results: Results) -> OpskitError | None:
+        if (fault := self._run.fault) is not None:
+            fault.results = results  # type: ignore[attr-defined]  # for who catches it
+            return fault
         if self._run.cancelled:
-            raise Cancelled("the run was cancelled; `.results` has what arrived", results)
-        if self.plan.terms.on_error == "stop":
-            if self._run.why_stopped is not None:
-                raise CommandError(self._run.why_stopped, results)
-            results.raise_for_failed()
-        return results
+            return Cancelled("the run was cancelled; `.results` has what arrived", results)
+        if self.plan.terms.on_error == "continue":
+            return None
+        if self._run.why_stopped is not None:
+            return CommandError(self._run.why_stopped, results)
+        return failure(results)
+
+    def _note(self, error: BaseException) -> None:
+        """Say with an error what became of the run's transaction."""
+        for note in self._booking.notes():
+            error.add_note(note)
+        if isinstance(error, (CommandError, Cancelled)):
+            error.rolled_back = self._booking.rolled_back
 
 
 _left_alone: WeakSet[Future[Results]] = WeakSet()
@@ -246,13 +307,16 @@ async def _now(run: Run) -> Results:
 
 
 def _confirm(plan: Plan, settings: Settings) -> None:
-    """Ask whether the plan shall run, where it says so or where hosts are protected."""
+    """Ask whether the plan shall run, where it says so, can't be undone, or where hosts are protected."""
     protected = {role for step in plan.steps for role in settings.protected_roles if role in step.host.roles}
-    if not plan.steps or settings.yes or not (plan.terms.confirm or protected):
+    reasons = [f"protected: {', '.join(sorted(protected))}"] if protected else []
+    if any(step.irreversible for step in plan.steps):
+        reasons.append("it can't be undone")
+    if not plan.steps or settings.yes or not (plan.terms.confirm or reasons):
         return
-    why = f" (protected: {', '.join(sorted(protected))})" if protected else ""
+    why = f" ({'; '.join(reasons)})" if reasons else ""
     if not confirmed(f"{plan}\nRun this{why}?", remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)"):
-        raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None).results(plan))
+        raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None, UNRECORDED).results(plan))
 
 
 def _in_thread(check: Callable[[Results], object]) -> Callable[[Results], Awaitable[str | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _UNSET: Final = object()
+
+_known: Final[weakref.WeakSet[Scoped[Any]]] = weakref.WeakSet()
 
 
 class Scoped(Generic[T]):
@@ -25,6 +27,7 @@ class Scoped(Generic[T]):
         self._default = default
         # The last is what holds; earlier ones come back when a later one turns out to be a block's.
         self._changes: list[tuple[weakref.ref[Change[T]], T]] = []
+        _known.add(self)
 
     def get(self) -> T:
         """The innermost block's value, else the process's."""
@@ -40,6 +43,10 @@ class Scoped(Generic[T]):
             held = [entry for entry in self._changes[:-1] if entry[0]() is not None]
             self._changes = [*held, *self._changes[-1:], (weakref.ref(change), value)]
         return change
+
+    def here(self, value: T) -> None:
+        """Set the value for the caller's own context, for good: that of a thread or a task, say."""
+        self._context.set(value)
 
     def enter(self, change: Change[T], value: T) -> Token[T]:
         """Turn a change of the process, or of the block around, into one of this block alone."""
@@ -77,3 +84,9 @@ class Change(Generic[T]):
     ) -> None:
         assert self.token is not None
         self._scoped.leave(self.token)
+
+
+def keep_all() -> None:
+    """Make every default, as it is now, one of this very context: a task inherits them, and sets its own alone."""
+    for scoped in list(_known):
+        scoped.here(scoped.get())

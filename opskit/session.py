@@ -2,77 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
-import threading
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from opskit.errors import InventoryError, PlanError, place_in
-from opskit.fleet import Inventory, load_inventory
+from opskit import shared
+from opskit.booking import Booking, expect_may_block
+from opskit.calling import caller, place
+from opskit.errors import PlanError
 from opskit.fleet.names import Names
 from opskit.handle import Handle
+from opskit.in_use import default_inventory
 from opskit.results import Results
-from opskit.scope import Change, Scoped
 from opskit.settings import current
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from os import PathLike
-    from pathlib import Path
     from types import FrameType, TracebackType
 
-    from opskit import bridge
-    from opskit.engine.ports import Ask, Transport
     from opskit.fleet import Host
+    from opskit.record.facts import Kind
     from opskit.settings import Settings
-    from opskit.transport.passwords import Passwords
-    from opskit.transport.ssh import Pool
     from opskit.work.options import BranchOptions, Hosts, RunOptions
     from opskit.work.plan import Plan
-
-_inventory: Scoped[Inventory | None] = Scoped("opskit_inventory", None)
-_kept: dict[bridge.EngineLoop, tuple[Pool, Passwords]] = {}
-_guard = threading.Lock()
-
-
-def use(inventory: Inventory | str | PathLike[str]) -> Change[Inventory | None]:
-    """Make an inventory (or the file of one) the default of every call.
-
-    As a statement it holds for the process; as `with opskit.use(inventory):` for the block alone, and blocks nest.
-
-    Raises:
-        InventoryError: The file can't be read.
-    """
-    return _inventory.set(inventory if isinstance(inventory, Inventory) else load_inventory(inventory))
-
-
-def forget(inventory: Inventory) -> None:
-    """Use this inventory no more; does nothing if another one is in use."""
-    if _inventory.get() == inventory:
-        _inventory.set(None)
-
-
-def default_inventory() -> Inventory:
-    """The inventory that calls select from: the one in use, else that of the setting `inventory`.
-
-    Raises:
-        InventoryError: There is none.
-    """
-    if (inventory := _inventory.get()) is not None:
-        return inventory
-    if (path := current().inventory) is not None:
-        return _read_once(path, path.stat().st_mtime_ns if path.exists() else 0)
-    raise InventoryError(
-        "there is no inventory: opskit.use(opskit.load_inventory('hosts.yaml')), %opskit use hosts.yaml in a notebook, "
-        "-i hosts.yaml in a shell, or OPSKIT_INVENTORY; %opskit fleet up 8 makes one to play with"
-    )
-
-
-@lru_cache(maxsize=1)
-def _read_once(path: Path, changed: int) -> Inventory:  # noqa: ARG001 - the cache's key
-    return load_inventory(path)
 
 
 @overload
@@ -113,12 +67,12 @@ def run(
             has every row. Not with `on_error="continue"`.
         KeyboardInterrupt: The kernel or script was interrupted; remote work was ended; `.results` has what arrived.
     """
-    return execute(_single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller()))
+    return execute(_single(command, {**options, "dry_run": dry_run, "wait": wait}, caller()))
 
 
 def plan(command: str, **options: Unpack[RunOptions]) -> Plan:
     """Decide what `run` would do, and send nothing; `.apply()` runs it. Arguments and errors are those of `run`."""
-    return _planned(_single(command, options, _caller()))
+    return _planned(_single(command, options, caller()))
 
 
 @overload
@@ -146,7 +100,7 @@ def arun(
 ) -> Awaitable[Results | Plan | Handle]:
     """As `run`, awaited: the caller's own tasks go on meanwhile."""
     # Not `async def`: the caller's variables and inventory are seen now, also where a task awaits this later.
-    draft = _single(command, {**options, "dry_run": dry_run, "wait": wait}, _caller())
+    draft = _single(command, {**options, "dry_run": dry_run, "wait": wait}, caller())
     return _executed(draft, _planned(draft))
 
 
@@ -160,14 +114,15 @@ async def _executed(draft: Draft, plan: Plan) -> Results | Plan | Handle:
 def _single(command: str, options: Mapping[str, Any], frame: FrameType) -> Draft:
     settings = current()
     draft = Draft(options, settings, "run")
-    names, place = Names.of(frame, draft.terms.variables, settings), _place(frame)
-    draft.compile_check(names, place)
-    draft.everywhere(command, names, place)
+    names, where = Names.of(frame, draft.terms.variables, settings), place(frame)
+    draft.compile_check(names, where)
+    draft.everywhere(command, names, where)
     return draft
 
 
 def execute(draft: Draft) -> Results | Plan | Handle:
     """Start what was drafted, and wait for its end if it says so; a dry run gives the plan."""
+    expect_may_block()
     begun = begin(draft)
     return begun.wait() if draft.terms.wait and isinstance(begun, Handle) else begun
 
@@ -182,8 +137,8 @@ def _planned(draft: Draft) -> Plan:
     return replace(draft.plan(default_inventory), performer=_perform_as_made if draft.brings_hosts else _perform)
 
 
-def _started(plan: Plan, settings: Settings) -> Handle:
-    return Handle(plan, settings, _transport)
+def _started(plan: Plan, settings: Settings, kind: Kind = "run") -> Handle:
+    return Handle(plan, settings, shared.transport, partial(Booking, kind))
 
 
 def _perform(plan: Plan) -> Results:
@@ -222,7 +177,7 @@ def parallel(*, dry_run: bool = False, wait: bool = True, **options: Unpack[RunO
     Raises:
         PlanError: An option is unknown, or its value is bad.
     """
-    return Parallel({**options, "dry_run": dry_run, "wait": wait}, _caller())
+    return Parallel({**options, "dry_run": dry_run, "wait": wait}, caller())
 
 
 class Parallel:
@@ -230,7 +185,7 @@ class Parallel:
 
     def __init__(self, options: Mapping[str, Any], frame: FrameType) -> None:
         self._draft = Draft(options, current(), "parallel")
-        self._draft.compile_check(self._names(frame), _place(frame))
+        self._draft.compile_check(self._names(frame), place(frame))
         self._plan: Plan | None = None
         self._handle: Handle | None = None
 
@@ -256,8 +211,8 @@ class Parallel:
             PlanError: An option is unknown, or its value is bad.
         """
         self._expect_open()
-        frame = _caller()
-        self._draft.when(condition, command, self._names(frame), _place(frame), last=last, options=options)
+        frame = caller()
+        self._draft.when(condition, command, self._names(frame), place(frame), last=last, options=options)
 
     def otherwise(self, command: str, **options: Unpack[BranchOptions]) -> None:
         """Run `command` on every host that no `when` matched. There can be one.
@@ -266,8 +221,8 @@ class Parallel:
             TemplateError, PlanError: As `when`.
         """
         self._expect_open()
-        frame = _caller()
-        self._draft.otherwise(command, self._names(frame), _place(frame), options)
+        frame = caller()
+        self._draft.otherwise(command, self._names(frame), place(frame), options)
 
     @property
     def plan(self) -> Plan:
@@ -291,6 +246,10 @@ class Parallel:
         """End what runs, on these hosts or on all; see `Handle.cancel`."""
         self._running.cancel(hosts)
 
+    def rollback(self, why: str | None = None) -> Results:
+        """Undo what was sent; see `Handle.rollback`."""
+        return self._running.rollback(why)
+
     @property
     def _running(self) -> Handle:
         if self._handle is None:
@@ -309,7 +268,7 @@ class Parallel:
         self._plan = _planned(self._draft)
         if self._draft.terms.dry_run:
             return None
-        self._handle = _started(self._plan, self._draft.settings)
+        self._handle = _started(self._plan, self._draft.settings, "parallel")
         return self._handle if self._draft.terms.wait else None
 
     def __enter__(self) -> Self:
@@ -319,8 +278,10 @@ class Parallel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and (handle := self._begin()) is not None:
-            handle.wait()
+        if error is None:
+            expect_may_block()
+            if (handle := self._begin()) is not None:
+                handle.wait()
 
     async def __aenter__(self) -> Self:
         self._expect_open()
@@ -331,33 +292,3 @@ class Parallel:
     ) -> None:
         if error is None and (handle := self._begin()) is not None:
             await handle.wait_async()
-
-
-def _transport(engine: bridge.EngineLoop, settings: Settings, ask: Ask) -> Transport:
-    """Every way to reach hosts, over the connections and with the passwords that this process has."""
-    from opskit.transport.local import LocalTransport
-    from opskit.transport.passwords import Passwords
-    from opskit.transport.router import Router
-    from opskit.transport.ssh import Pool, SshTransport
-
-    with _guard:
-        if engine not in _kept:
-            _kept.clear()
-            _kept[engine] = Pool(), Passwords()
-        pool, passwords = _kept[engine]
-    trials = passwords.of_run(settings, ask)
-    return Router(SshTransport(pool, settings, trials), LocalTransport(trials))
-
-
-def _caller() -> FrameType:
-    """The frame of who called the function that asks."""
-    asking = inspect.currentframe()
-    assert asking is not None
-    assert asking.f_back is not None
-    assert asking.f_back.f_back is not None
-    return asking.f_back.f_back
-
-
-def _place(frame: FrameType) -> str:
-    """Where the caller stands, for errors."""
-    return place_in(frame.f_code, frame.f_lineno)

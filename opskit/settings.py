@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from opskit import checks
 from opskit.errors import SettingsError, did_you_mean
+from opskit.masking import MASK
 from opskit.scope import Change, Scoped
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _setting(default: Any, check: checks.Check, doc: str) -> Any:
     return field(default=default, metadata={"check": check, "doc": doc})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
     """The settings as they hold now: read as `opskit.settings.fanout`, changed by `opskit.configure`."""
 
@@ -58,11 +59,19 @@ class Settings:
     protected_roles: tuple[str, ...] = _setting((), checks.words, "roles whose hosts are asked about before a run")
     yes: bool = _setting(False, checks.yes_or_no, "whether every confirmation is answered with yes")
     inventory: Path | None = _setting(None, checks.path, "the inventory used where none was named")  # noqa: RUF009 - only a field
+    journal: str | None = _setting(
+        None, checks.text, "the journal's file, or the URL of its database; None: a file in the user's state folder"
+    )
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={_shown(name, getattr(self, name))}' for name in _FIELDS)})"
 
 
 _FIELDS = {found.name: found for found in fields(Settings)}
 _UNTOLD: Final = frozenset({"env", "secrets"})
 """What may hold a password: of it only names are shown."""
+
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^:/@]*):.*@|(?<=password=)[^&]*", re.DOTALL)
 
 _LISTS_OF_PATHS = {name for name, found in _FIELDS.items() if found.metadata["check"] is checks.paths}
 
@@ -79,7 +88,16 @@ class _Given:
 
 def _shown(name: str, value: Any) -> str:
     """A value for people to read."""
-    return " ".join(key for key, _ in value) if name in _UNTOLD else repr(value)
+    if name in _UNTOLD:
+        return " ".join(key for key, _ in value)
+    if name != "journal":
+        return repr(value)
+    return repr(_without_password(value)) if isinstance(value, str) else _without_password(repr(value))
+
+
+def _without_password(url: str) -> str:
+    """A URL of which the password, wherever it stands, is masked."""
+    return _PASSWORD_IN_URL.sub(lambda found: MASK if found[1] is None else f"{found[1]}:{MASK}@", url)
 
 
 _configured: Scoped[_Given] = Scoped("opskit_settings", _Given())
@@ -129,7 +147,7 @@ def _checked(name: str, value: object, source: str) -> Any:
     try:
         return _FIELDS[name].metadata["check"](value)
     except ValueError as error:
-        shown = "" if name in _UNTOLD else f" = {value!r}"
+        shown = "" if name in _UNTOLD else f" = {_shown(name, value)}"
         raise SettingsError(f"{source}: {name}{shown} {error}") from None
 
 

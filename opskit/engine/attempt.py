@@ -25,14 +25,16 @@ class Attempt:
         step: What is sent.
         capture: Takes its output.
         number: From 1, a round of retries each.
+        transaction: What it is a part of.
     """
 
-    __slots__ = ("_clock", "_number", "_sent_at", "capture", "step")
+    __slots__ = ("_clock", "_number", "_sent_at", "_transaction", "capture", "step")
 
-    def __init__(self, step: Step, capture: Capture, number: int) -> None:
+    def __init__(self, step: Step, capture: Capture, number: int, transaction: str | None) -> None:
         self.step = step
         self.capture = capture
         self._number = number
+        self._transaction = transaction
         self._sent_at: datetime | None = None
         self._clock = 0.0
 
@@ -47,12 +49,15 @@ class Attempt:
 
     def so_far(self) -> HostResult:
         """The row of a step that is under way, for a snapshot."""
-        return row_of(self.step, "not_started") if self._sent_at is None else self._row("running")
+        if self._sent_at is None:
+            return row_of(self.step, "not_started", self._transaction)
+        return self._row("running")
 
     def _row(self, status: Status, **more: Any) -> HostResult:
         return row_of(
             self.step,
             status,
+            self._transaction,
             stdout=self.capture.stdout,
             stderr=self.capture.stderr,
             truncated=self.capture.truncated,
@@ -75,7 +80,16 @@ class Attempt:
         return self.row("failed", exit_code=ending.exit_code, signal=ending.signal, error=error)
 
 
-def row_of(step: Step, status: Status, *, error: str | None = None, **more: Any) -> HostResult:
+def row_of(step: Step, status: Status, transaction: str | None, *, error: str | None = None, **more: Any) -> HostResult:
     """The row of a step; `more` if anything was sent. No secret gets into any row: output came masked."""
     branch, error = step.branch and mask(step.branch), error and mask(error)
-    return HostResult(step.host.name, branch, mask(step.command), status, chunk=step.chunk, error=error, **more)
+    return HostResult(
+        step.host.name,
+        branch,
+        mask(step.command),
+        status,
+        chunk=step.chunk,
+        transaction=transaction,
+        error=error,
+        **more,
+    )

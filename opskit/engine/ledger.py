@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.attempt import Attempt
     from opskit.engine.capture import Stream
+    from opskit.engine.ports import Journal
     from opskit.work.plan import Plan, Step
 
 
@@ -22,14 +23,16 @@ class Ledger:
 
     Args:
         emit: Takes every event, at once and without blocking.
+        journal: Is told what becomes of every attempt.
         listens: Whether somebody wants every line of output; else only where a step says so.
 
     Attributes:
         bad_hosts: The hosts with a row that makes the run a failed one.
     """
 
-    def __init__(self, emit: Callable[[events.Event], object], *, listens: bool = False) -> None:
+    def __init__(self, emit: Callable[[events.Event], object], journal: Journal, *, listens: bool = False) -> None:
         self._emit = emit
+        self.journal = journal
         self._listens = listens
         self._rows: dict[int, HostResult] = {}
         self._untouched: dict[int, HostResult] = {}  # one row each: who wants rows again is known by them
@@ -52,9 +55,15 @@ class Ledger:
         """Take a step's row; one that is not final may be replaced by that of another attempt."""
         self._under_way.pop(id(step), None)
         self._rows[id(step)] = row
+        self.journal.ended(step, row)
         if not final:
             self._open.add(id(step))
-            return
+        else:
+            self.settle(step, row)
+
+    def settle(self, step: Step, row: HostResult) -> None:
+        """Take a step's final row, which the journal knows already."""
+        self._rows[id(step)] = row
         self._open.discard(id(step))
         if row.bad:
             self.bad_hosts.add(row.host)
@@ -62,7 +71,7 @@ class Ledger:
 
     def finish(self, step: Step) -> None:
         """Make a step's row final."""
-        self.ended(step, self._rows[id(step)])
+        self.settle(step, self._rows[id(step)])
 
     def listener(self, step: Step) -> Callable[[Stream, str], object] | None:
         """What takes each line that a step prints, if anybody wants them."""
@@ -79,7 +88,11 @@ class Ledger:
         """A step's row as of now."""
         if (attempt := self._under_way.get(id(step))) is not None:
             return attempt.so_far()
-        return self._rows.get(id(step)) or self._untouched.setdefault(id(step), row_of(step, "not_started"))
+        return self._rows.get(id(step)) or self._untouched.setdefault(id(step), self.not_started(step))
+
+    def not_started(self, step: Step, error: str | None = None) -> HostResult:
+        """The row of a step that surely was not sent."""
+        return row_of(step, "not_started", self.journal.transaction, error=error)
 
     def open(self, steps: Iterable[Step]) -> list[Step]:
         """Those of the steps whose row is not final."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from opskit.engine.capture import Capture
     from opskit.fleet import Host
-    from opskit.results import Cause
-    from opskit.work.plan import Step
+    from opskit.results import Cause, HostResult
+    from opskit.work.plan import Plan, Step
 
 
 DRAIN_SECONDS: Final = 2.0
@@ -21,6 +21,9 @@ DRAIN_SECONDS: Final = 2.0
 
 GRACE_SECONDS: Final = 2.0
 """How long a command may clean up after TERM before it is killed."""
+
+DEAD_MAN_SECONDS: Final = 4.0
+"""How long a host may need to end what runs on it for a process that has died: to notice, and to let it clean up."""
 
 
 Ask = Callable[[str, str], Awaitable[str]]
@@ -92,3 +95,63 @@ class Transport(Protocol):
 
     def connection(self, host: Host, connect_timeout: float) -> AbstractAsyncContextManager[Connection]:
         """Open a way to the host, or take a warm one; entering raises Unreachable."""
+
+
+How = Literal["succeeded", "failed", "cancelled"]
+"""How a run has ended."""
+
+
+class Journal(Protocol):
+    """Where a run writes down what it intends, before it does it, and what became of it.
+
+    Attributes:
+        transaction: What the rows of the run are to name as their transaction.
+    """
+
+    transaction: str | None
+
+    async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
+        """Write down what is planned. Nothing is dialled yet.
+
+        Returns the rows of steps that were done before, under their key, and are not sent again; by the step's `id`.
+
+        Raises:
+            JournalError: It can't be written.
+            PlanError: A key stands for another command.
+        """
+
+    async def intend(self, step: Step, attempt: int) -> None:
+        """Return when it is written, and durable, that a step is about to be sent.
+
+        Raises:
+            JournalError: It can't be written: the step must not be sent.
+            RollbackError: The transaction belongs to somebody else by now: nothing may be sent any more.
+        """
+
+    def ended(self, step: Step, row: HostResult) -> None:
+        """Take what became of a step, or of one attempt of it; it is written in the background, soon."""
+
+    async def end(self, how: How) -> None:
+        """Return when all is written; raises JournalError."""
+
+
+class Unrecorded(Journal):
+    """A journal of what nobody needs to know afterwards."""
+
+    transaction: str | None = None
+
+    async def begin(self, plan: Plan) -> Mapping[int, HostResult]:  # noqa: ARG002 - the port's
+        """Nothing is written."""
+        return {}
+
+    async def intend(self, step: Step, attempt: int) -> None:
+        """Nothing is written."""
+
+    def ended(self, step: Step, row: HostResult) -> None:
+        """Nothing is written."""
+
+    async def end(self, how: How) -> None:
+        """Nothing is written."""
+
+
+UNRECORDED: Final = Unrecorded()

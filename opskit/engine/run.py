@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opskit import events
 from opskit.engine.ledger import Ledger
+from opskit.engine.ports import UNRECORDED
 from opskit.engine.sending import Sender
+from opskit.errors import OpskitError
 from opskit.rendering.escape import one_line
 from opskit.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
-    from opskit.engine.ports import Transport
+    from opskit.engine.ports import How, Journal, Transport
     from opskit.results import HostResult
     from opskit.work.plan import Plan, Step
 
@@ -41,10 +43,16 @@ class Run:
         plan: What to do.
         transport: How hosts are reached.
         emit: Takes every event, at once and without blocking.
+        journal: Where is written down what is intended, and what became of it.
         max_output: Bytes kept of each output stream.
         check: Judges the results of a chunk that has ended: None if they pass, else why not.
         listens: Whether somebody wants every line of output.
         attempts_before: How often these steps were tried in an earlier run.
+
+    Attributes:
+        cancelled: Whether somebody wanted its end.
+        why_stopped: What a check said that did not pass.
+        fault: Why nothing more could be written down, and so nothing more was sent.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Run:
         plan: Plan,
         transport: Transport,
         emit: Callable[[events.Event], object],
+        journal: Journal = UNRECORDED,
         *,
         max_output: int,
         check: Callable[[Results], Awaitable[str | None]] | None = None,
@@ -64,7 +73,8 @@ class Run:
         self._max_output = max_output
         self._check = check
         self._attempts_before = attempts_before
-        self._ledger = Ledger(self._take, listens=listens)
+        self._journal = journal
+        self._ledger = Ledger(self._take, journal, listens=listens)
         self._failed_checks: list[HostResult] = []
         limit = plan.terms.max_failures
         self._tolerated = 0 if limit is None else limit.of(len({step.host.name for step in plan.steps}))
@@ -75,6 +85,7 @@ class Run:
         self._over = False
         self.cancelled = False
         self.why_stopped: str | None = None
+        self.fault: OpskitError | None = None
 
     async def finish(self) -> Results:
         """Run every chunk until done, or until a stop rule or a cancel says no. The end event always comes.
@@ -85,17 +96,39 @@ class Run:
         self._emit(events.RunStarted(self.plan))
         try:
             await self._unless_cancelled(self._transport.prepare((*self.plan.steps, *self.plan.checks)))
+            if not self._stopping:
+                done = await self._journal.begin(self.plan)
+                for step in self.plan.steps if done else ():
+                    if (row := done.get(id(step))) is not None:
+                        self._ledger.settle(step, row)
             for number, chunk in enumerate(self.plan.chunks):
                 if number and not self._stopping:
                     await self._unless_cancelled(asyncio.sleep(self.plan.terms.pause))
                 if self._stopping:
                     break
                 await self._run_chunk(chunk)
+            await self._written()
         finally:
             self._over = True
             results = self.results()
             self._emit(events.RunEnded(results))
         return results
+
+    async def _written(self) -> None:
+        """See that all is written down; where it can't be, that is told when the run is judged."""
+        how: How = "failed" if self.failed else "succeeded"
+        try:
+            await self._journal.end("cancelled" if self.cancelled else how)
+        except OpskitError as error:
+            self.fault = self.fault or error
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went on to its end, but not well."""
+        return self.fault is not None or self.why_stopped is not None or bool(self._ledger.bad_hosts)
+
+    def _unrecorded(self, error: OpskitError) -> None:
+        self._stopping, self.fault = True, self.fault or error
 
     def cancel(self, hosts: Collection[str] | None = None) -> None:
         """End what runs and start nothing more, everywhere or on some hosts. Every step gets its fate.
@@ -167,7 +200,7 @@ class Run:
 
     async def _run_rounds(self, steps: tuple[Step, ...]) -> None:
         """All hosts once, then so many times those that could not be reached."""
-        left: Iterable[Step] = steps
+        left = [step for step in steps if not self._ledger.has(step)]
         for number in range(self.plan.terms.retries + 1):
             last = number == self.plan.terms.retries
             await self._round(left, self._sender(self._ledger, number + 1, last_round=last))
@@ -188,8 +221,10 @@ class Run:
             ledger,
             self._max_output,
             lambda: self._stopping,
+            self._unrecorded,
             attempt=self._attempts_before + round_number,
             last_round=last_round,
+            in_turn=self.plan.terms.in_turn,
         )
 
     async def _round(self, steps: Iterable[Step], sender: Sender) -> None:
@@ -224,7 +259,7 @@ class Run:
         chunk, total = steps[0].chunk, len(self.plan.chunks)
         why = None
         if checks := [step for step in self.plan.checks if step.chunk == chunk]:
-            ledger = Ledger(lambda _: None)
+            ledger = Ledger(lambda _: None, self._journal)
             await self._round(checks, self._sender(ledger))
             self._failed_checks += [row for row in map(ledger.row, checks) if row.status not in ("ok", "not_started")]
             self._ledger.bad_hosts |= ledger.bad_hosts

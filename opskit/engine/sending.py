@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opskit.engine.attempt import Attempt, row_of
 from opskit.engine.capture import Capture
 from opskit.engine.ports import Lost, Refused, Unreachable
+from opskit.errors import OpskitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from opskit.engine.ledger import Ledger
     from opskit.engine.ports import Connection, Process, Transport
-    from opskit.results import Status
+    from opskit.results import HostResult, Status
     from opskit.work.plan import Step
 
 logger = logging.getLogger("opskit")
@@ -33,7 +34,9 @@ class Sender:
         max_output: Bytes kept of each output stream.
         attempt: From 1; what a retry sends is another one.
         last_round: Whether a host that can't be reached now is not tried again.
+        in_turn: Whether the steps of a host wait for each other.
         stopping: Whether nothing more is to be sent.
+        unrecorded: Called when a step can't be sent, since it could not be written down before.
     """
 
     def __init__(
@@ -42,19 +45,27 @@ class Sender:
         ledger: Ledger,
         max_output: int,
         stopping: Callable[[], bool],
+        unrecorded: Callable[[OpskitError], object],
         *,
         attempt: int,
         last_round: bool,
+        in_turn: bool,
     ) -> None:
         self._transport = transport
         self._ledger = ledger
         self._max_output = max_output
         self._stopping = stopping
+        self._unrecorded = unrecorded
         self._attempt = attempt
         self._last_round = last_round
+        self._in_turn = in_turn
 
     async def work(self, steps: Iterable[Step]) -> None:
-        """All steps of a host, at the same time, over one connection for each user who logs in."""
+        """All steps of a host, in turn or at the same time, over one connection for each user who logs in."""
+        if self._in_turn:
+            for step in steps:
+                await self._work_as_user([step])
+            return
         of_users: dict[str | None, list[Step]] = {}
         for step in steps:
             of_users.setdefault(step.host.user, []).append(step)
@@ -78,16 +89,19 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - a fault with one host is no other host's
             for step in steps:
                 if not self._ledger.has(step):
-                    self._ledger.ended(step, row_of(step, "unreachable", error=_fault(error, step)))
+                    self._ledger.ended(step, self._row(step, "unreachable", error=_fault(error, step)))
 
     async def _work_step(self, connection: Connection, step: Step) -> None:
         """Send one command and see it to its end, whatever that is."""
         if self._stopping():
             return
-        attempt = Attempt(step, Capture(self._max_output, self._ledger.listener(step)), self._attempt)
+        journal = self._ledger.journal
+        capture = Capture(self._max_output, self._ledger.listener(step))
+        attempt = Attempt(step, capture, self._attempt, journal.transaction)
         self._ledger.sending(attempt)
         try:
-            process = await connection.start(step, attempt.capture)
+            await journal.intend(step, self._attempt)
+            process = await connection.start(step, capture)
         except Unreachable as error:
             self._unreachable(step, error)
         except Refused as error:
@@ -95,8 +109,11 @@ class Sender:
         except Lost as error:
             attempt.sent()
             self._ledger.ended(step, attempt.row("unknown", error=str(error)))
+        except OpskitError as error:
+            self._ledger.ended(step, self._ledger.not_started(step, str(error)))
+            self._unrecorded(error)
         except asyncio.CancelledError:
-            self._ledger.ended(step, row_of(step, "not_started"))
+            self._ledger.ended(step, self._ledger.not_started(step))
             raise
         except Exception as error:  # noqa: BLE001 - as above
             attempt.sent()
@@ -147,8 +164,11 @@ class Sender:
             became = "it was ended" if left is None else f"{_may_run(step)}: {left}"
             self._ledger.ended(step, attempt.row(status, error=f"{why}; {became}"))
 
+    def _row(self, step: Step, status: Status, **more: Any) -> HostResult:
+        return row_of(step, status, self._ledger.journal.transaction, **more)
+
     def _unreachable(self, step: Step, error: Unreachable) -> None:
-        row = row_of(step, "unreachable", error=str(error), cause=error.cause)
+        row = self._row(step, "unreachable", error=str(error), cause=error.cause)
         # Who lets nobody in, or may be somebody else, is not asked again.
         self._ledger.ended(step, row, final=self._last_round or error.cause is not None)
 

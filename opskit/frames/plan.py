@@ -35,8 +35,11 @@ DIFFERENCE_COLUMNS: Final[Mapping[str, str]] = {
 
 
 def plan_frame(steps: Sequence[Step]) -> pd.DataFrame:
-    """A row for each step; `undo` may be missing."""
-    records = [(step.chunk, step.host.name, step.branch, mask(step.command), None) for step in steps]
+    """A row for each step; `undo` is missing where there is none."""
+    records = [
+        (step.chunk, step.host.name, step.branch, mask(step.command), None if step.undo is None else mask(step.undo))
+        for step in steps
+    ]
     return records_frame(records, COLUMNS, {})
 
 

@@ -14,7 +14,7 @@ from opskit.work.options import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-SETTERS: Final = ("undo", "sudo", "user", "env", "cwd", "timeout", "key", "irreversible", "last")
+SETTERS: Final = ("undo", "undo_once", "sudo", "user", "env", "cwd", "timeout", "key", "irreversible", "last")
 """The options that an indented line of a branch can set."""
 
 _HEAD: Final = re.compile(r"""when(?=[\s:(\[{'"]|$)|else:""")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _WORD: Final = re.compile(r"""(?:[^\s'"]|'[^']*'|"(?:[^"\\]|\\.)*")+""")
 _QUOTED: Final = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)\"""")
-_VARIABLE: Final = re.compile(r"\{([^\W\d]\w*)\}|\$([^\W\d]\w*)")
+# Of `{{name}}` the template makes something, where the option is one.
+_VARIABLE: Final = re.compile(r"(?<!\{)\{([^\W\d]\w*)\}(?!\})|\$([^\W\d]\w*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from opskit import session
+from opskit import in_use, session
 from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, SettingsError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleet.names import Names
@@ -99,7 +99,7 @@ class OpskitMagics(Magics):
                 f"%opskit use: {what} is a variable of type {type(held).__name__}, and no inventory; "
                 "opskit.Inventory.from_frame makes one of a DataFrame"
             )
-        session.use(held)
+        in_use.use(held)
         self._told()
 
     def _fleet_verb(self, words: str) -> None:
@@ -111,17 +111,17 @@ class OpskitMagics(Magics):
         if self._fleet is not None:
             self._fleet.down()
             self._fleet = None
-            session.forget(self._fleet_hosts)
+            in_use.forget(self._fleet_hosts)
         if fleet is None:
             print("no embedded fleet is up")  # noqa: T201 - a magic's answer
             return
         fleet.up()
         self._fleet, self._fleet_hosts = fleet, fleet.inventory
-        session.use(self._fleet_hosts)
+        in_use.use(self._fleet_hosts)
         self._told()
 
     def _told(self) -> None:
-        inventory = session.default_inventory()
+        inventory = in_use.default_inventory()
         print(f"{len(inventory)} hosts in use: {inventory}")  # noqa: T201 - a magic's answer
         for role in sorted(inventory.roles):
             print(f"  {role}: {fold(host.name for host in inventory if role in host.roles)}")  # noqa: T201 - as above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from opskit.errors import PlanError
@@ -34,11 +35,13 @@ class Results(Sequence[HostResult]):
         rows: The same, as a tuple.
         parser: What `.df` parses stdout with; None if it does not.
         again: Runs what made some of these rows again; None if they came from no run of this process.
+        commands: Where these are the rows of tasks: the rows of every command that they ran, in order; else None.
     """
 
     rows: tuple[HostResult, ...] = ()
     parser: Parser | None = field(default=None, compare=False, kw_only=True)
     again: Callable[[Sequence[HostResult]], Results] | None = field(default=None, compare=False, kw_only=True)
+    commands: Results | None = field(default=None, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,9 +143,9 @@ class Results(Sequence[HostResult]):
             raise PlanError(f"retry: {error}") from None
         return self.again(wanted.rows) if wanted else wanted
 
-    def __reduce__(self) -> tuple[type[Results], tuple[tuple[HostResult, ...]]]:
-        """Pickle the rows alone: a run and a parser stay in their process."""
-        return Results, (self.rows,)
+    def __reduce__(self) -> tuple[Callable[[], Results], tuple[()]]:
+        """Pickle the rows, and those of commands: a run and a parser stay in their process."""
+        return partial(Results, self.rows, commands=self.commands), ()
 
     def gather(self) -> pd.DataFrame:
         """Fold rows of one outcome, the most serious first, then those of the most hosts.

@@ -21,6 +21,9 @@ class Branch:
         template: What becomes the command, per host.
         terms: How the command is run.
         last: Whether the search ends for a host that this branch matched.
+        undo: What becomes the command that undoes it, per host; None if nothing does.
+        undo_once: As of `Step`, and so are the next ones.
+        key: What becomes its key, per host; None if it has none.
     """
 
     label: str | None
@@ -28,6 +31,10 @@ class Branch:
     template: Template
     terms: Terms
     last: bool = False
+    undo: Template | None = None
+    undo_once: bool = False
+    irreversible: bool = False
+    key: Template | None = None
 
     @property
     def otherwise(self) -> bool:

@@ -26,7 +26,7 @@ def described(step: Step) -> str:
     return ", ".join(_words(step))
 
 
-def _words(step: Step) -> Iterator[str]:  # noqa: C901 - one line an option
+def _words(step: Step) -> Iterator[str]:  # noqa: C901, PLR0912 - one line an option
     terms = step.terms
     if terms.user is not None:
         yield f"user {terms.user}"
@@ -52,6 +52,14 @@ def _words(step: Step) -> Iterator[str]:  # noqa: C901 - one line an option
         yield "left running if this side dies"
     for number, secret in enumerate(step.secrets, 1):
         yield f"{SECRET_VARIABLE}{number} is {secret!r}"
+    for number, secret in enumerate(step.undo_secrets, 1):
+        yield f"in its undo {SECRET_VARIABLE}{number} is {secret!r}"
+    if step.undo_once:
+        yield "undone once at most"
+    if step.irreversible:
+        yield "irreversible"
+    if step.key is not None:
+        yield f"key {step.key}"
 
 
 def of_run(terms: RunTerms) -> dict[str, str]:
@@ -86,17 +94,18 @@ def changes(plan: Plan, other: Plan) -> list[Change]:
     return found
 
 
-def _content(step: Step) -> tuple[str, str, str]:
+def _content(step: Step) -> tuple[object, ...]:
     """What must be equal for two steps to be the same; secrets are known by their names."""
     terms = [(found.name, getattr(step.terms, found.name)) for found in fields(step.terms) if found.name != "on_output"]
-    return step.command, repr(terms), repr(step.secrets)
+    undoing = (step.undo, repr(step.undo_secrets), step.undo_once, step.irreversible)
+    return step.command, repr(terms), repr(step.secrets), undoing, step.key
 
 
 def _line(step: Step | None) -> str | None:
     if step is None:
         return None
-    how = described(step)
-    return mask(f"{step.command}  [{how}]" if how else step.command)
+    how, undo = described(step), step.undo
+    return mask(step.command + (f"  [{how}]" if how else "") + ("" if undo is None else f"  undo: {undo}"))
 
 
 def _numbered(plan: Plan) -> dict[tuple[str, str | None, int], Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opskit import checks
 from opskit.errors import PlanError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from opskit.settings import Settings
     from opskit.work.plan import Plan
 
+_UNDOING: Final = frozenset({"undo", "undo_once", "irreversible", "key"})
+_NO_UNDO: Final = "undo_once is about an undo, and there is none; add undo=COMMAND, or leave it out"
+
 
 class Draft:
     """Options and branches; every mistake is raised where it is made.
@@ -41,6 +44,7 @@ class Draft:
         self.settings = settings
         self._place = place
         self._options = checked(options, OPTIONS, place)
+        _one_of_both(self._options, place)
         self.terms = run_terms(self._options, settings)
         self._branches: list[Branch] = []
         self._otherwise_at: str | None = None
@@ -82,7 +86,8 @@ class Draft:
     def compile_check(self, names: Names, place: str) -> None:
         """Compile the command of the option `check`, if that is one."""
         if isinstance(self.terms.check, str):
-            self._check = self._branch("check", None, self.terms.check, names, place, {})
+            check = self._branch("check", None, self.terms.check, names, place, {})
+            self._check = replace(check, undo=None, undo_once=False, irreversible=False, key=None)
 
     def _branch(
         self,
@@ -99,8 +104,37 @@ class Draft:
         if not isinstance(command, str):
             raise PlanError(f"{where}: a command must be text, not {type(command).__name__}")
         template = Template.compile(command, names, enabled=self.terms.template, place=place)
-        terms = branch_terms(self._options, checked(options, OF_BRANCH, where), self.settings, where)
-        return Branch(label, condition, template, terms, last=last)
+        own = checked(options, OF_BRANCH, where)
+        terms = branch_terms(self._options, own, self.settings, where)
+        undoing = self._undoing(own, where)
+
+        def compiled(name: str) -> Template | None:
+            if name not in undoing:
+                return None
+            at = f"its {name}, {place}" if place else f"its {name}"
+            return Template.compile(undoing[name], names, enabled=self.terms.template, place=at)
+
+        return Branch(
+            label,
+            condition,
+            template,
+            terms,
+            last,
+            compiled("undo"),
+            undoing.get("undo_once", False),
+            undoing.get("irreversible", False),
+            compiled("key"),
+        )
+
+    def _undoing(self, own: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """What a branch says of its undoing, or else the run: its own `undo` and `irreversible` each end the other."""
+        _one_of_both(own, place)
+        ended = {"irreversible"} if "undo" in own else {"undo"} if own.get("irreversible") else set()
+        inherited = {name: self._options[name] for name in _UNDOING & self._options.keys() - ended}
+        found = {**inherited, **{name: own[name] for name in _UNDOING & own.keys()}}
+        if own.get("undo_once") and "undo" not in found:
+            raise PlanError(f"{place}: {_NO_UNDO}")
+        return found if "undo" in found else {**found, "undo_once": False}
 
     @property
     def brings_hosts(self) -> bool:
@@ -115,8 +149,10 @@ class Draft:
 
         Raises:
             InventoryError: The selection names what is unknown, or leaves no host (NoMatchingHosts).
-            PlanError, ConditionError, TemplateError: As `make_plan`.
+            PlanError: `undo_once` where no branch has an undo; and with ConditionError, TemplateError as `make_plan`.
         """
+        if self._options.get("undo_once") and not any(branch.undo for branch in self._branches):
+            raise PlanError(f"{self._place}: {_NO_UNDO}")
         criteria = {name: value for name, value in self._options.items() if name in SELECTION}
         inventory = criteria.pop("hosts") if self.brings_hosts else default()
         skips = self.terms.on_no_hosts == "skip"
@@ -125,6 +161,8 @@ class Draft:
         return replace(plan, warnings=(*plan.warnings, *self._warnings(plan, inventory.roles)))
 
     def _warnings(self, plan: Plan, known_roles: frozenset[str]) -> Iterator[str]:
+        if self.terms.on_error == "rollback" and plan.steps and not plan.undoable:
+            yield "nothing of this can be undone: no branch has an `undo`"
         if self.settings.host_keys == "off" and plan.steps:
             yield 'host keys are not checked (host_keys="off"): somebody in between could read and answer everything'
         for role in self.settings.protected_roles:
@@ -137,3 +175,10 @@ class Draft:
             if isinstance(text, str) and "{{" in text
         ):
             yield f"{name} is sent as it stands, {text!r}: only commands are templates"
+
+
+def _one_of_both(given: Mapping[str, Any], place: str) -> None:
+    if given.get("irreversible") and "undo" in given:
+        raise PlanError(
+            f"{place}: irreversible says that nothing can undo it, and it has an undo; leave one of them out"
+        )

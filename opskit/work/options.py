@@ -39,6 +39,10 @@ class BranchOptions(TypedDict, total=False):
     answers: Mapping[str, str | Secret]
     on_disconnect: Literal["end", "leave"]
     on_output: OnOutput
+    undo: str
+    undo_once: bool
+    irreversible: bool
+    key: str
 
 
 class RunOptions(BranchOptions, total=False):
@@ -56,7 +60,7 @@ class RunOptions(BranchOptions, total=False):
     pause: float | str
     check: str | Callable[[Results], object]
     retries: int
-    on_error: Literal["stop", "continue"]
+    on_error: Literal["stop", "continue", "rollback"]
     max_failures: int | str
     confirm: bool
     parse: Any
@@ -111,7 +115,11 @@ OPTIONS: Mapping[str, Option] = {
         values.check, "a command that must pass on a chunk's hosts before the next one starts", value="COMMAND"
     ),
     "retries": Option(values.rounds, "how often the unreachable are tried again, after a while", value="N"),
-    "on_error": Option(checks.one_of("stop", "continue"), "after a bad chunk: stop, continue", value="stop|continue"),
+    "on_error": Option(
+        checks.one_of("stop", "continue", "rollback"),
+        "after a bad chunk: stop, continue, or rollback: undo what was sent, then stop",
+        value="stop|continue|rollback",
+    ),
     "max_failures": Option(
         values.max_failures,
         "after how many bad hosts, N or 10%, nothing more is sent; left out: after a chunk with one",
@@ -140,6 +148,19 @@ OPTIONS: Mapping[str, Option] = {
         value="end|leave",
     ),
     "on_output": Option(checks.function, "called with host, stream and each line", "branch", value="FUNCTION"),
+    "undo": Option(
+        values.undo, "the command that undoes it, on the hosts where it was sent", "branch", value="COMMAND"
+    ),
+    "undo_once": Option(
+        checks.yes_or_no,
+        "leave an undo whose outcome was lost to a person: it must not run twice",
+        "branch",
+        switch=True,
+    ),
+    "irreversible": Option(checks.yes_or_no, "nothing can undo it: ask before anything is sent", "branch", switch=True),
+    "key": Option(
+        values.key, "what was done under this key on a host, and not undone, is not done again", "branch", value="TEXT"
+    ),
     "name": Option(checks.text, "what the run is called", value="NAME"),
     "dry_run": Option(checks.yes_or_no, "make the plan and send nothing", short="n", switch=True),
     "confirm": Option(checks.yes_or_no, "ask before anything is sent", switch=True),
@@ -175,8 +196,6 @@ def checked(given: Mapping[str, Any], known: Iterable[str], place: str) -> dict[
     for name in given:
         if name not in allowed:
             elsewhere = "; it belongs to the whole run" if name in OPTIONS else did_you_mean(name, allowed)
-            if name in ("undo", "undo_once", "irreversible", "key"):
-                elsewhere = " yet: undoing needs the journal, which is to come"
             raise PlanError(f"{place}: no option is called {name!r}{elsewhere}")
     telling = SELECTION | {"timeout"}
     return {name: _check(name, value, place) for name, value in given.items() if value is not None or name in telling}

@@ -32,6 +32,11 @@ class Step:
         terms: How it is run.
         chunk: From 1.
         secrets: What the command names as `$OPSKIT_SECRET_1`, `$OPSKIT_SECRET_2` and so on.
+        undo: The rendered command that undoes it; None if there is none.
+        undo_secrets: What the undo names, by numbers of its own.
+        undo_once: Whether an undo whose outcome is not known is left to a person, because it must not run twice.
+        irreversible: Whether it is known that nothing can undo it, so that a person is asked first.
+        key: Under which the journal knows that it was done; None if nobody asks.
     """
 
     host: Host
@@ -40,6 +45,16 @@ class Step:
     terms: Terms
     chunk: int
     secrets: tuple[Secret, ...] = ()
+    undo: str | None = None
+    undo_secrets: tuple[Secret, ...] = ()
+    undo_once: bool = False
+    irreversible: bool = False
+    key: str | None = None
+
+    def undoing(self) -> Step:
+        """The step that undoes this one, which has an undo: on its host and terms, but with nothing to read."""
+        assert self.undo is not None
+        return Step(self.host, self.branch, self.undo, self.terms.of_undo, self.chunk, self.undo_secrets)
 
 
 @dataclass(frozen=True, eq=False)  # without slots: chunks and skipped are made once, when asked for
@@ -82,6 +97,11 @@ class Plan:
         """The hosts that no branch matched. They are never connected to."""
         busy = {step.host.name for step in self.steps}
         return tuple(host for host in self.hosts if host.name not in busy)
+
+    @property
+    def undoable(self) -> int:
+        """How many of its steps can be undone."""
+        return sum(step.undo is not None for step in self.steps)
 
     @property
     def df(self) -> pd.DataFrame:
@@ -152,9 +172,9 @@ class Plan:
 
     @cached_property
     def secrets(self) -> tuple[Secret, ...]:
-        """The secrets that its steps need, each once."""
+        """The secrets that its steps and their undos need, each once."""
         steps = (*self.steps, *self.checks)
-        found = dict.fromkeys(secret for step in steps for secret in step.secrets)
+        found = dict.fromkeys(secret for step in steps for secret in (*step.secrets, *step.undo_secrets))
         for terms in {id(step.terms): step.terms for step in steps}.values():
             given = (terms.stdin, *(value for _, value in (*terms.env, *terms.answers)))
             found |= dict.fromkeys(value for value in given if isinstance(value, Secret))

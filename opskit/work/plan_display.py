@@ -25,13 +25,14 @@ def as_text(plan: Plan) -> str:
     chunks, lines = plan.chunks, [_headline(plan)]
     for number, steps in enumerate(chunks, 1):
         lines.append(f"chunk {number} of {len(chunks)}: {fold(_names(steps))}")
-        lines += [
-            f"  {fold(names)}  [{one_line(how, 160)}]  " + terminal(_faithful(command)).replace("\n", "\n      ")
-            for how, command, names in _folded(steps)
-        ]
-    shown = _fitting(lines)
-    if left := sum(line.count("\n") + 1 for line in lines[shown:]):
-        lines[shown:] = [_more(left, "line")]
+        for (how, command, undo), names in _folded(steps).items():
+            shown = terminal(_faithful(command)).replace("\n", "\n      ")
+            # Less indented than the lines of a command can be, so that none of them is taken for it.
+            undone = "" if undo is None else "\n    undo: " + terminal(_faithful(undo)).replace("\n", "\n      ")
+            lines.append(f"  {fold(names)}  [{one_line(how, 160)}]  {shown}{undone}")
+    fit = _fitting(lines)
+    if left := sum(line.count("\n") + 1 for line in lines[fit:]):
+        lines[fit:] = [_more(left, "line")]
     lines += map(terminal, _notes(plan))
     return "\n".join(lines + [f"warning: {terminal(warning)}" for warning in plan.warnings])
 
@@ -40,11 +41,11 @@ def as_html(plan: Plan) -> str:
     """The plan for a notebook."""
     cell = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">{}</td>'
     entries = [
-        (number, names, how, _faithful(command))
+        (number, names, how, _faithful(command), None if undo is None else _faithful(undo))
         for number, steps in enumerate(plan.chunks, 1)
-        for how, command, names in _folded(steps)
+        for (how, command, undo), names in _folded(steps).items()
     ]
-    shown = _fitting([command for *_, command in entries])
+    shown = _fitting([command if undo is None else f"{command}\n{undo}" for *_, command, undo in entries])
     rows = [
         "<tr>"
         + "".join(
@@ -53,11 +54,11 @@ def as_html(plan: Plan) -> str:
                 str(number),
                 html(fold(names)),
                 html(how),
-                f'<code style="white-space:pre-wrap">{html(command)}</code>',
+                _code(command) + ("" if undo is None else f"<div>undo: {_code(undo)}</div>"),
             )
         )
         + "</tr>"
-        for number, names, how, command in entries[:shown]
+        for number, names, how, command, undo in entries[:shown]
     ]
     notes = [_more(len(entries) - shown, "row")] if len(entries) > shown else []
     notes += [*_notes(plan), *(f"⚠ {warning}" for warning in plan.warnings)]
@@ -84,21 +85,33 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"after each chunk, on its hosts: {' | '.join(list(checks)[:3])}"
     if options := of_run(plan.terms):
         yield ", ".join(f"{name} {value}" for name, value in options.items())
+    if plan.undoable or plan.terms.on_error == "rollback" or any(step.irreversible for step in plan.steps):
+        yield _how_much_can_be_undone(plan)
     if plan.skipped:
         yield f"skipped, no branch matches: {fold(host.name for host in plan.skipped)}"
 
 
-def _folded(steps: Sequence[Step]) -> list[tuple[str, str, list[str]]]:
-    """Route, command and hosts: one entry for all hosts that run the same."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _how_much_can_be_undone(plan: Plan) -> str:
+    can = f"{plan.undoable} of {_counted(len(plan.steps), 'step')} can be undone"
+    first = next((step.chunk for step in plan.steps if step.undo is None), None)
+    return can if first is None or not plan.undoable else f"{can}; after chunk {first} not all can be undone any more"
+
+
+def _folded(steps: Sequence[Step]) -> dict[tuple[str, str, str | None], list[str]]:
+    """Hosts by route, command and undo: one entry for all that run the same."""
+    found: dict[tuple[str, str, str | None], list[str]] = {}
     for step in steps:
-        found.setdefault((_how(step), step.command), []).append(step.host.name)
-    return [(how, command, names) for (how, command), names in found.items()]
+        found.setdefault((_how(step), step.command, step.undo), []).append(step.host.name)
+    return found
 
 
 def _how(step: Step) -> str:
     """The route of a step, and what is not usual about it."""
     return ", ".join(filter(None, (route(step.branch), described(step))))
+
+
+def _code(command: str) -> str:
+    return f'<code style="white-space:pre-wrap">{html(command)}</code>'
 
 
 def _faithful(command: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from opskit.fleet import Host, Inventory
     from opskit.work.branches import Branch
+    from opskit.work.template import Rendered, Template
     from opskit.work.terms import RunTerms
     from opskit.work.values import Share
 
@@ -38,7 +39,7 @@ def make_plan(
     Raises:
         PlanError: No branch, or more than one `otherwise`.
         ConditionError: A condition raised on a host, or gave no truth value.
-        TemplateError: A command could not be rendered for a host.
+        TemplateError: A command, an undo or a key could not be rendered for a host.
     """
     if not branches:
         raise PlanError('there is nothing to run: add a branch, such as when("in_(\'app\')", "uptime")')
@@ -53,12 +54,39 @@ def make_plan(
 
 
 def _step(host: Host, branch: Branch, chunk: int) -> Step:
-    command, secrets = branch.template.render(host)
-    if not command.strip():
-        raise PlanError(f"{route(branch.label)}: the command is empty on {host.name}; there is nothing to run")
-    if secrets and branch.terms.shell is False:
-        raise PlanError(f"{route(branch.label)}: shell=False sends the command as it is, so no secret can stand in it")
-    return Step(host.as_user(branch.terms.user), branch.label, command, branch.terms, chunk, secrets)
+    command, secrets = _rendered(branch.template, host, branch, "command")
+    undo, undo_secrets = (None, ()) if branch.undo is None else _rendered(branch.undo, host, branch, "undo")
+    return Step(
+        host.as_user(branch.terms.user),
+        branch.label,
+        command,
+        branch.terms,
+        chunk,
+        secrets,
+        undo,
+        undo_secrets,
+        branch.undo_once,
+        branch.irreversible,
+        None if branch.key is None else _key(branch.key, host, branch),
+    )
+
+
+def _rendered(template: Template, host: Host, branch: Branch, what: str) -> Rendered:
+    """The command of a branch for a host, or its undo."""
+    made = template.render(host)
+    if not made.command.strip():
+        raise PlanError(f"{route(branch.label)}: the {what} is empty on {host.name}; there is nothing to run")
+    if made.secrets and branch.terms.shell is False:
+        raise PlanError(f"{route(branch.label)}: shell=False sends the {what} as it is, so no secret can stand in it")
+    return made
+
+
+def _key(template: Template, host: Host, branch: Branch) -> str:
+    if not (key := template.plain(host)).strip():
+        raise PlanError(
+            f"{route(branch.label)}: the key is empty on {host.name}; what was done could not be told by it"
+        )
+    return key
 
 
 def _matching(host: Host, branches: Sequence[Branch]) -> Iterator[Branch]:
@@ -93,8 +121,10 @@ def _warnings(branches: Sequence[Branch], known_roles: Collection[str], steps: S
             for role in sorted(branch.condition.asked_roles - set(known_roles)):
                 yield f"no host has the role {role!r}, which `{branch.label}` asks for"
 
-    for label in dict.fromkeys(step.branch for step in steps if step.secrets):
+    in_commands = [(step.branch, "command", "`stdin` or `env`") for step in steps if step.secrets]
+    in_undos = [(step.branch, "undo", "`env`") for step in steps if step.undo_secrets]
+    for label, what, better in dict.fromkeys((*in_commands, *in_undos)):
         yield (
-            f"{route(label)}: a secret stands in its command; a program that takes it as an argument shows it to "
-            "everybody on its host. Better hand it over by `stdin` or `env`"
+            f"{route(label)}: a secret stands in its {what}; a program that takes it as an argument shows it to "
+            f"everybody on its host. Better hand it over by {better}"
         )

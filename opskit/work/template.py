@@ -122,6 +122,26 @@ class Template:
                     raise TemplateError(_ends_document(self.expressions[number], host))
         return Rendered(command, tuple(secrets))
 
+    def plain(self, host: Host) -> str:
+        """What it says for a host where no shell reads it: values stand in it as they are.
+
+        Raises:
+            TemplateError: An expression raised or gave no text, a value is a secret, or there is a NUL in it.
+        """
+        names = {**self._values, "server": host}
+        words = []
+        for expression in self.expressions:
+            value = _value(expression, names, host)
+            if isinstance(value, Secret):
+                raise TemplateError(
+                    f"{expression} can't be filled in for {host.name}: its value is a secret, and this text is shown "
+                    "and kept as it is"
+                )
+            words.append(value)
+        text = self._filled_with(words)
+        _check_command(text, f"the text{_in_brackets(self._place)} for {host.name}")
+        return text
+
     def _filled_with(self, words: list[str]) -> str:
         return "".join(chain.from_iterable(zip_longest(self.literals, words, fillvalue="")))
 

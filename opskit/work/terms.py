@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from opskit.errors import PlanError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from opskit.work.values import Answers, Share
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the terms of its undo are made once, for all its steps
 class Terms:
     """How one branch's command is run; shared by all its steps."""
 
@@ -35,17 +36,26 @@ class Terms:
     pty: bool = False
     answers: Answers = ()
 
+    @cached_property
+    def of_undo(self) -> Terms:
+        """How what these terms ran is undone: the same way, but with nothing to read, and with nobody who listens."""
+        return replace(self, stdin=b"", on_output=None)
+
 
 @dataclass(frozen=True, slots=True)
 class RunTerms:
-    """How a run goes, apart from its branches."""
+    """How a run goes, apart from its branches.
+
+    Attributes:
+        in_turn: Whether the steps of a host wait for each other, as undos do; no option.
+    """
 
     fanout: int
     chunk: tuple[Share, ...] | None = None
     pause: float = 0.0
     check: str | Callable[[Results], object] | None = None
     retries: int = 0
-    on_error: Literal["stop", "continue"] = "stop"
+    on_error: Literal["stop", "continue", "rollback"] = "stop"
     max_failures: Share | None = None
     on_no_hosts: Literal["error", "skip"] = "error"
     name: str | None = None
@@ -54,6 +64,7 @@ class RunTerms:
     wait: bool = True
     parse: Any = None
     template: bool = True
+    in_turn: bool = False
     variables: Mapping[str, object] = field(default_factory=dict)
 
 

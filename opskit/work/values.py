@@ -120,6 +120,21 @@ def check(value: object) -> str | Callable[..., object]:
         raise ValueError("must be a command, or a function that takes the chunk's results") from None
 
 
+def undo(value: object) -> str:
+    """A command."""
+    if callable(value):
+        raise ValueError("is a function: an undo of a command is a command; opskit.on_rollback takes functions")  # noqa: TRY004 - callers map ValueError alone
+    try:
+        return checks.text(value)
+    except ValueError:
+        raise ValueError("must be a command, not empty, without NUL") from None
+
+
+def key(value: object) -> str:
+    """Text by which what was done is known again."""
+    return checks.unmasked(checks.text(value))
+
+
 def sudo(value: object) -> str | None:
     """The user whom sudo makes of the login user: root for True, nobody (None) for False."""
     try:

@@ -14,6 +14,7 @@ import pytest
 import opskit
 from opskit import bridge, masking
 from opskit.errors import Cancelled, CommandError, PlanChanged, TimeoutExceeded, UnreachableError
+from opskit.in_use import default_inventory
 from opskit.settings import configure
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_several_threads_run_on_one_fleet() -> None:
         except BaseException as error:  # noqa: BLE001 - that there is none is the point
             failures.append(error)
 
-    inventory = opskit.session.default_inventory()
+    inventory = default_inventory()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()

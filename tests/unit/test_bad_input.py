@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import opskit
-from opskit import session
+from opskit import shared
 from opskit.fleet.readers import executable
 from opskit.notebook import load_ipython_extension
 from opskit.testing import ScriptedTransport
@@ -34,7 +34,7 @@ FLEET = opskit.Inventory(
 def nobody_is_dialled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test ends without a connection having been opened."""
     transport = ScriptedTransport()
-    monkeypatch.setattr(session, "_transport", lambda *_: transport)
+    monkeypatch.setattr(shared, "transport", lambda *_: transport)
     with opskit.use(FLEET):
         yield
     assert not transport.dialled

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit import Host, Inventory, bridge, handle, session
+from opskit import Host, Inventory, bridge, handle, shared
 from opskit.bridge.garbage import Collector
 from opskit.bridge.questions import Questions
 from opskit.errors import (
@@ -51,7 +51,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedTransport], Script
     """Reach hosts by this transport."""
 
     def chosen(transport: ScriptedTransport) -> ScriptedTransport:
-        monkeypatch.setattr(session, "_transport", lambda *_: transport)
+        monkeypatch.setattr(shared, "transport", lambda *_: transport)
         return transport
 
     return chosen
@@ -398,7 +398,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> list[Locked]:
         made.append(Locked(ask))
         return made[-1]
 
-    monkeypatch.setattr(session, "_transport", connects)
+    monkeypatch.setattr(shared, "transport", connects)
     return made
 
 
@@ -481,10 +481,10 @@ def test_runs_that_begin_at_the_same_time_share_connections_and_passwords(monkey
         return made[-1]
 
     def begin() -> None:
-        session._transport(bridge.engine(), opskit.settings, Questions().ask)
+        shared.transport(bridge.engine(), opskit.settings, Questions().ask)
 
     other = threading.Thread(target=begin)
-    monkeypatch.setattr(session, "_kept", {})
+    monkeypatch.setattr(shared, "_kept", {})
     monkeypatch.setattr("opskit.transport.ssh.Pool", pool)
     begin()
     other.join(5)

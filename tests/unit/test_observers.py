@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit import Host, Inventory, observers, session
+from opskit import Host, Inventory, observers, shared
 from opskit.bridge.callbacks import UserThread
 from opskit.errors import PlanError
 from opskit.testing import Reply, ScriptedTransport
@@ -27,7 +27,7 @@ WEB = Inventory([Host("web1"), Host("web2")])
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is dialled."""
     script = ScriptedTransport(lambda _, command: Reply(stdout=b"one\ntwo\n") if command else Reply())
-    monkeypatch.setattr(session, "_transport", lambda *_: script)
+    monkeypatch.setattr(shared, "transport", lambda *_: script)
 
 
 def kinds(told: list[Event]) -> list[str]:

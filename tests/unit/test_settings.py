@@ -65,6 +65,7 @@ def test_the_defaults_are_the_contracts() -> None:
         shell="/bin/sh",
         env=(),
         inventory=None,
+        journal=None,
     )
 
 
@@ -269,3 +270,57 @@ def test_every_setting_has_a_meaning() -> None:
     assert [name for name, _, _ in described] == list(Settings.__slots__)
     assert ("fanout", "64", "how many hosts are worked on at once") in described
     assert all(doc for _, _, doc in described)
+
+
+def test_the_journal_may_be_anywhere(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path or a URL, as text; None is the file of the user's own."""
+    file('journal = "/srv/ops.journal"')
+    assert current().journal == "/srv/ops.journal"
+    monkeypatch.setenv("OPSKIT_JOURNAL", "postgresql://db/ops")
+    assert current().journal == "postgresql://db/ops"
+    with opskit.configure(journal=None):
+        assert current().journal is None
+    monkeypatch.setenv("OPSKIT_JOURNAL", " ")
+    assert refused() == "environment variable OPSKIT_JOURNAL: journal = ' ' must be text, not empty, without NUL"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ops:hunter2!@db:5432/ops", "postgresql://ops:********@db:5432/ops"),
+        ("postgresql://:hunter2!@db/ops", "postgresql://:********@db/ops"),
+        ("postgresql://ops:hun:ter/2!@x@db/ops", "postgresql://ops:********@db/ops"),
+        (
+            "postgresql+psycopg://db/ops?user=a&password=hunter2!&x=y",
+            "postgresql+psycopg://db/ops?user=a&password=********&x=y",
+        ),
+        ("postgresql://db/ops?sslpassword=hun'ter2!", "postgresql://db/ops?sslpassword=********"),
+        ("postgresql://ops@db:5432/ops", "postgresql://ops@db:5432/ops"),
+        ("postgresql://db:5432/ops", "postgresql://db:5432/ops"),
+        ("sqlite:////srv/a:b@c.journal", "sqlite:////srv/a:b@c.journal"),
+        ("/srv/a:b@c.journal", "/srv/a:b@c.journal"),
+    ],
+)
+def test_a_password_of_the_journals_url_is_never_shown(url: str, shown: str) -> None:
+    """Neither in what the settings say of themselves, nor in what a configuration does, nor in an error."""
+    change = opskit.configure(journal=url)
+    with change:
+        assert {name: value for name, value, _ in describe()}["journal"] == repr(shown)
+        assert f"journal = {shown!r}" in repr(opskit.settings)
+        assert f"journal={shown!r}" in repr(current())
+        assert opskit.settings.journal == url
+        assert repr(change).endswith(f"journal={shown!r}>")
+    with pytest.raises(SettingsError) as caught:
+        opskit.configure(journal=url + "\0")
+    assert str(caught.value).endswith("must be text, not empty, without NUL")
+    assert "2!" not in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        opskit.configure(journal=url.encode())
+    assert "2!" not in str(caught.value)
+
+
+def test_settings_show_no_values_of_env() -> None:
+    """They may be passwords."""
+    with opskit.configure(env={"TOKEN": "hunter2!"}):
+        assert "env=TOKEN" in repr(current())
+        assert "hunter2" not in repr(current())

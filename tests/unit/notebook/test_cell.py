@@ -147,6 +147,16 @@ def test_options_under_a_one_line_command_may_be_followed_by_more_of_its_script(
     )
 
 
+def test_a_branch_says_how_it_is_undone() -> None:
+    """Under a one-line command, or before a script's first line; a colon of the command is its own."""
+    for head, script in (("when x: add bob", ""), ("when x:", "    add bob\n")):
+        body = f"{head}\n    undo: del bob: now\n    undo_once: true\n    key: add-{{{{ who }}}}\n{script}"
+        options = {"undo": "del bob: now", "undo_once": "true", "key": "add-{{ who }}"}
+        assert only(body) == CellBranch("x", "add bob", options, 2)
+    assert only("else: drop\n  irreversible: true\n").options == {"irreversible": "true"}
+    assert "did you mean 'undo_once'" in refused("when x: a\n  undoonce: true\n")
+
+
 @pytest.mark.parametrize("line", ["undo:x", "a undo: x", "undo : x", "Undo: x", "note: x", "try:", "-: x"])
 def test_what_is_no_option_line_is_script(line: str) -> None:
     """An option is its name, a colon, and a blank or nothing."""

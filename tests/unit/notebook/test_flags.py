@@ -234,3 +234,16 @@ def test_a_secret_is_no_part_of_text(text: str) -> None:
     with pytest.raises(PlanError, match="is a secret, which can't be a part of text") as caught:
         read(text, {"token": secret("hunter2!")}, "%parallel", takes_rest=True)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_undo_is_a_template_as_its_command_is() -> None:
+    """`{{name}}` is left to it; `{name}` and `$name` are the notebook's variables as in every value."""
+    text = "--undo 'ln -s {{release}} {{ server.name }} {release} $port' --undo-once --key add-{{release}} uptime"
+    found = line(text)
+    assert found == Flags(
+        {"undo": "ln -s {{release}} {{ server.name }} v 42 8080", "undo_once": True, "key": "add-{{release}}"},
+        rest="uptime",
+    )
+    assert line("--irreversible drop").options == {"irreversible": True}
+    assert "--undo needs a value" in refused("--undo")
+    assert "--irreversible takes no value" in refused("--irreversible=no drop")

@@ -130,7 +130,7 @@ def test_failures_are_a_number_or_a_percentage() -> None:
 
 def test_words_are_named_where_none_fits() -> None:
     """B26: `on_error="ignore"` is answered with the words there are."""
-    assert refused(on_error="ignore") == "run: on_error='ignore' must be one of 'stop', 'continue'"
+    assert refused(on_error="ignore") == "run: on_error='ignore' must be one of 'stop', 'continue', 'rollback'"
     assert refused(on_no_hosts="fail") == "run: on_no_hosts='fail' must be one of 'error', 'skip'"
 
 
@@ -188,6 +188,14 @@ def test_a_bad_name_in_the_environment_is_refused(key: str) -> None:
         ("parse", "nope", "parse='nope' "),
         ("parse", 5, "parse=5 "),
         ("variables", {1: 2}, "must be a mapping of names to values"),
+        ("undo", " \n", "must be a command, not empty, without NUL"),
+        ("undo", 5, "must be a command"),
+        ("undo", "a\0b", "must be a command"),
+        ("undo_once", "perhaps", "must be True or False"),
+        ("irreversible", 2, "must be True or False"),
+        ("key", "", "must be text"),
+        ("key", 5, "must be text"),
+        ("key", "a ******** b", "made a part of text"),
     ],
 )
 def test_every_other_bad_value_is_refused(option: str, value: object, says: str) -> None:
@@ -346,9 +354,11 @@ def test_names_that_no_shell_takes_are_refused(name: str) -> None:
     assert "no shell takes any but letters, digits and _" in refused(env={name: "x"})
 
 
-@pytest.mark.parametrize("option", ["undo", "undo_once", "irreversible", "key"])
-def test_options_that_are_to_come_are_not_taken_for_others(option: str) -> None:
-    """`undo` is one letter from `sudo`, which nobody shall write in its place."""
-    message = refused(**{option: "x"})
-    assert "yet: undoing needs the journal" in message
-    assert "did you mean" not in message
+def test_a_function_is_no_undo_of_a_command() -> None:
+    """The message says what takes functions."""
+    assert "an undo of a command is a command; opskit.on_rollback takes functions" in refused(undo=print)
+
+
+def test_a_misspelt_undo_is_not_taken_for_sudo() -> None:
+    """`undo` is one letter from `sudo`: of the two near names both are said."""
+    assert "did you mean 'undo'" in refused(udno="x")

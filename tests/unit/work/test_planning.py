@@ -27,7 +27,7 @@ FLEET = Inventory([Host("a", roles={"web"}), Host("b", roles={"web", "db"}), Hos
 def transport(monkeypatch: pytest.MonkeyPatch) -> ScriptedTransport:
     """What answers."""
     scripted = ScriptedTransport()
-    monkeypatch.setattr("opskit.session._transport", lambda *_: scripted)
+    monkeypatch.setattr("opskit.shared.transport", lambda *_: scripted)
     return scripted
 
 
@@ -191,7 +191,7 @@ def test_a_plan_of_ones_own_making_can_not_be_applied() -> None:
 def test_applying_a_plan_raises_as_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rows."""
     scripted = ScriptedTransport(lambda host, command: Reply(int(host == "c" and bool(command))))
-    monkeypatch.setattr("opskit.session._transport", lambda *_: scripted)
+    monkeypatch.setattr("opskit.shared.transport", lambda *_: scripted)
     with pytest.raises(opskit.CommandError, match="c") as caught:
         opskit.plan("x", hosts=FLEET).apply()
     assert [row.status for row in caught.value.results] == ["ok", "ok", "failed", "ok"]

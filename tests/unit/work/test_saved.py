@@ -275,7 +275,7 @@ def test_a_plan_whose_hosts_have_changed_is_not_run(
 ) -> None:
     """Another address, port or user, or a host that is gone: nothing is sent."""
     transport = ScriptedTransport()
-    monkeypatch.setattr("opskit.session._transport", lambda *_: transport)
+    monkeypatch.setattr("opskit.shared.transport", lambda *_: transport)
     made(user="deploy").save(place)
     first: dict[str, Any] = {"name": "a", "address": "10.0.0.1", "port": 22, "user": "ops", "roles": {"web"}}
     hosts = [*FLEET][1:] if change is None else [Host(**(first | change)), *[*FLEET][1:]]
@@ -289,7 +289,7 @@ def test_a_plan_whose_hosts_have_changed_is_not_run(
 def test_a_plan_is_run_as_it_was_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """These steps and no others, by the branch's own user, whatever else the inventory has now."""
     transport = ScriptedTransport()
-    monkeypatch.setattr("opskit.session._transport", lambda *_: transport)
+    monkeypatch.setattr("opskit.shared.transport", lambda *_: transport)
     plan = made(user="deploy", chunk=1)
     plan.save(place)
     now = Inventory([Host("z", roles={"web"}), *reversed([*FLEET])])
@@ -309,6 +309,14 @@ def test_a_plan_of_no_inventory_says_so(place: Path) -> None:
 # Files that are no plans
 
 
+def test_a_plan_of_another_format_is_refused(place: Path) -> None:
+    """Which one it has, and which one this opskit reads: it may say less than must be known."""
+    made().save(place)
+    place.write_text(place.read_text().replace('"opskit_plan": 2', '"opskit_plan": 1'))
+    with pytest.raises(PlanError, match=r"is no plan that this opskit can read \(format 1, expected 2\)"):
+        opskit.load_plan(place)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -320,7 +328,7 @@ def test_a_plan_of_no_inventory_says_so(place: Path) -> None:
         b"5",
         b'{"opskit_plan": 2}',
         b'{"opskit_plan": 1}',
-        b'{"opskit_plan": 1, "hosts": 5}',
+        b'{"opskit_plan": 2, "hosts": 5}',
         b"[" * 100_000,
         b'{"opskit_plan": ' + b"9" * 10_000 + b"}",
     ],

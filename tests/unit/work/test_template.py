@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from opskit import masking
 from opskit.errors import TemplateError
 from opskit.fleet.host import Host
 from opskit.fleet.names import Names
+from opskit.secrets import secret
 from opskit.work.template import LONGEST_COMMAND, Template
 
 BOTH = Host("both", address="10.0.0.5", roles={"web", "app"}, vars={"dc": "ams", "empty": None, "path": "/srv/a b"})
@@ -334,3 +338,32 @@ def test_rendering_is_cheap() -> None:
         return time.process_time() - start
 
     assert min(spent() for _ in range(3)) < 0.25
+
+
+@given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_plain_text_holds_values_as_they_are(value: str) -> None:
+    """No shell reads it: nothing is quoted, whatever stands around the value."""
+    masking._known = None
+    template = Template.compile("it's {{ v }} of \"{{ server.name }}", Names({"v": value}, {}, {}, None))
+    assert template.plain(BOTH) == f"it's {value} of \"both"
+
+
+def test_plain_text_without_expressions_is_itself() -> None:
+    """Also where templates are off."""
+    assert Template.compile("add user", Names({}, {}, {}, None)).plain(BOTH) == "add user"
+    assert Template.compile("{{ x }}", Names({}, {}, {}, None), enabled=False).plain(BOTH) == "{{ x }}"
+
+
+def test_a_secret_can_not_stand_in_plain_text() -> None:
+    """It would be shown; nor can a text that was made of one, or a NUL."""
+    for text, says in (
+        ("a {{ s }}", "its value is a secret"),
+        ("a {{ s | upper }}", "a secret can only stand for itself"),
+        ("a {{ nul }}", "has a NUL at character 3"),
+    ):
+        template = Template.compile(text, Names({"s": secret("hunter2!"), "nul": "\0"}, {}, {}, None), place="its key")
+        with pytest.raises(TemplateError, match=says) as caught:
+            template.plain(BOTH)
+        assert "both" in str(caught.value)
+        assert "its key" in str(caught.value)
+        assert "hunter2!" not in str(caught.value)

@@ -1,0 +1,225 @@
+"""What the journal knows of transactions, as values: each in figures, one with all its facts. Read from the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from opskit.errors import RollbackError
+from opskit.journal.display import as_html, as_text
+from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
+from opskit.results import HostResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from datetime import datetime
+
+    from opskit.record.facts import Account, Kind, Note, Now, Part, TaskEnded
+    from opskit.record.store import Store
+
+NEWEST: Final = 1000
+"""How many transactions are looked at where nobody names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A transaction in figures: a row of `opskit.journal.df`.
+
+    Attributes:
+        state: As in the journal; `abandoned` where its owner died in the middle.
+        who: Who began it; so with `machine`.
+        ended_at: When it last came to an end; None while it goes on.
+        hosts: How many it has steps or undos on.
+        ok: How many steps ended well; `failed` how many failed, timed out, were unreachable or are unknown.
+        undone: How many undos ended well; `owed` how many are not done, though what they undo was or may have been.
+        reason: What was last said of a move of it.
+        what_to_do: By whoever finds it; None if it needs nobody.
+    """
+
+    transaction: str
+    name: str | None
+    kind: Kind
+    state: str
+    who: str
+    machine: str
+    notebook: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    hosts: int
+    ok: int
+    failed: int
+    undone: int
+    owed: int
+    reason: str | None
+    what_to_do: str | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class History:
+    """All that the journal knows of one transaction; displays itself as text and as HTML.
+
+    Attributes:
+        now: Where it stands.
+        moves: How it came there.
+        accounts: Its steps and undos, and what became of each.
+        tasks: Those that have ended.
+    """
+
+    now: Now
+    moves: Sequence[Now]
+    accounts: Sequence[Account]
+    parts: Sequence[Part] = ()
+    tasks: Sequence[TaskEnded] = ()
+    notes: Sequence[Note] = ()
+
+    @classmethod
+    def of(cls, store: Store, transaction: str) -> History:
+        """Read it, by its id or the beginning of it; raises RollbackError if there is none."""
+        now = store.now(transaction)
+        found = now.transaction.id
+        moves, accounts = store.moves(found), store.accounts(found)
+        return cls(now, moves, accounts, store.parts(found), store.tasks(found), store.notes(found))
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's signature
+        return {"text/html": as_html(self), "text/plain": as_text(self)}
+
+    @property
+    def summary(self) -> Summary:
+        """The same in figures."""
+        now, begun = self.now, self.now.transaction
+        steps = [self.row(account) for account in self.accounts if account.entry.command is not None]
+        undone = [status(account, undo=True) == "ok" for account in self.accounts]
+        first = self.moves[0].owner
+        return Summary(
+            begun.id,
+            begun.name,
+            begun.kind,
+            "abandoned" if now.abandoned else now.state,
+            first.who,
+            first.machine,
+            begun.notebook,
+            begun.at,
+            None if now.state in ("running", "rolling_back") else now.at,
+            len({account.entry.host for account in self.accounts} - {None}),
+            sum(row.ok for row in steps),
+            sum(row.bad for row in steps),
+            sum(undone),
+            0 if now.state == "closed" else sum(map(is_left, self.accounts)),
+            next((move.why for move in reversed(self.moves) if move.why is not None), None),
+            self._what_to_do,
+        )
+
+    @property
+    def _what_to_do(self) -> str | None:
+        partial = self.now.state == "rollback_partial"
+        if not partial and not (self.now.abandoned and any(map(was_sent, self.accounts))):
+            return None
+        found = self.now.transaction.id
+        left = [account for account in self.accounts if is_left(account)]
+        if any(map(is_owed, left)) or (partial and not left):
+            return f"opskit rollback {found}"
+        if left:
+            return f"opskit settle {found} HOST ok --undo --why '...', once it is known what became of the undo"
+        return f"nothing can be undone: opskit close {found} --why '...'"
+
+    def row(self, account: Account, *, undo: bool = False) -> HostResult:
+        """The row of a step, or of its undo: `running` while its owner is at it."""
+        found, now = row(account, undo=undo), self.now
+        intents = account.undo_intents if undo else account.intents
+        goes_on = now.state in ("running", "rolling_back") and now.owner.alive
+        if found.error == LOST and goes_on and intents[-1].epoch == now.epoch:
+            return replace(found, status="running", error=None)
+        return found
+
+    def rows(self, part: int = 0) -> tuple[HostResult, ...]:
+        """The rows of a part, or of the whole, in the order of what was planned: of commands and of tasks.
+
+        Raises:
+            RollbackError: There is no such part.
+        """
+        of = self._within(part)
+        found = {
+            account.entry.seq: self.row(account)
+            for account in self.accounts
+            if account.entry.command is not None and account.entry.part in of
+        }
+        found |= {task.number: self.task_row(task) for task in self.parts if task.kind == "task" and task.number in of}
+        return tuple(found[number] for number in sorted(found))
+
+    def task_row(self, task: Part) -> HostResult:
+        """The row of a task; one that has not ended is `running`, or unknown where its owner died."""
+        made = HostResult("", task.name, None, "running", chunk=task.chunk, attempt=1, transaction=task.transaction)
+        ended = next((found for found in self.tasks if found.number == task.number), None)
+        if ended is not None:
+            return replace(
+                made,
+                status=ended.status,
+                stdout=ended.stdout,
+                stderr=ended.stderr,
+                truncated=ended.truncated,
+                started_at=ended.started_at,
+                seconds=ended.seconds,
+                error=ended.error,
+            )
+        if self.now.state == "running" and self.now.owner.alive:
+            return replace(made, started_at=task.at)
+        return replace(made, status="unknown", started_at=task.at, error="its owner died, or left it, before it ended")
+
+    def _within(self, part: int) -> set[int]:
+        """The numbers of a part and of all parts of it."""
+        known = [0, *(found.number for found in self.parts)]
+        if part not in known:
+            raise RollbackError(
+                f"transaction {self.now.transaction.id} has no part {part}; its parts: {', '.join(map(str, known))}"
+            )
+        found = {part}
+        for inner in self.parts:  # by number: a part begins after what it is a part of
+            if inner.parent in found:
+                found.add(inner.number)
+        return found
+
+
+def summaries(
+    store: Store,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    name: str | None = None,
+    host: str | None = None,
+    who: str | None = None,
+    limit: int = NEWEST,
+) -> list[Summary]:
+    """The newest transactions that all of this holds for, newest first."""
+    found = store.transactions(since=since, until=until, name=name, host=host, who=who, limit=limit)
+    return [history.summary for history in _read(store, found)]
+
+
+def unfinished(store: Store) -> list[Summary]:
+    """Those that need somebody: abandoned after something was or may have been done, or not wholly undone."""
+    found = [now for now in store.transactions() if now.abandoned or now.state == "rollback_partial"]
+    return [summary for history in _read(store, found) if (summary := history.summary).what_to_do is not None]
+
+
+def done_since(store: Store, earlier: Now, hosts: AbstractSet[str | None]) -> list[Summary]:
+    """Those begun later that did something on one of these hosts, and have not undone it."""
+    found = store.transactions(since=earlier.transaction.at, limit=NEWEST)
+    return [
+        history.summary
+        for history in _read(store, found)
+        if history.now.transaction.id != earlier.transaction.id
+        and any(
+            account.entry.host in hosts and was_sent(account) and status(account, undo=True) != "ok"
+            for account in history.accounts
+        )
+    ]
+
+
+def _read(store: Store, found: Iterable[Now]) -> Iterator[History]:
+    """Each with what its figures are made of."""
+    for now in found:
+        transaction = now.transaction.id
+        yield History(now, store.moves(transaction), store.accounts(transaction))

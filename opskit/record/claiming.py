@@ -1,0 +1,76 @@
+"""Who may move a transaction where, and how it is said that somebody may not. Pure, below the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opskit.record.moves import CLAIMS, FINAL, MOVES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from opskit.record.facts import Now
+    from opskit.record.moves import State
+
+
+def refusal_to_move(now: Now, after: State, owner: str) -> str | None:
+    """Why this owner may not move a transaction on; None if it may."""
+    if now.owner.id != owner:
+        return f"{_in_hands(now)}: nothing more is done with it here"
+    if after in CLAIMS:
+        return f"transaction {now.transaction.id} becomes {_words(after)} only by a claim"
+    return _illegal(now, after)
+
+
+def refusal_to_claim(now: Now, after: State, owner: str, machine: str, in_flight: int, *, force: bool) -> str | None:
+    """Why this owner may not take a transaction over; None if it may.
+
+    Args:
+        now: Where it stands.
+        after: What it is to become.
+        owner: Who wants it.
+        machine: Where that one is.
+        in_flight: How many of its commands and undos are under way, as far as is recorded.
+        force: Whether an owner on another machine does not count as alive.
+    """
+    if now.state in FINAL:
+        return _in_hands(now)
+    if after not in CLAIMS:
+        return f"a claim makes a transaction {' or '.join(map(_words, sorted(CLAIMS)))}, not {_words(after)}"
+    theirs = now.owner.id != owner and now.owner.alive and not (force and now.owner.machine != machine)
+    return _illegal(now, after) or (_busy(now, in_flight) if theirs else None)
+
+
+def _busy(now: Now, in_flight: int) -> str | None:
+    """What its owner, who lives, is at."""
+    if now.state == "rolling_back":
+        return f"{_in_hands(now)}: wait until that has ended"
+    if now.state != "running" or not in_flight:
+        return None
+    steps = "1 step" if in_flight == 1 else f"{in_flight} steps"
+    return (
+        f"transaction {now.transaction.id} still runs {steps} in the kernel of {now.owner},"
+        f" since {_time(now.at)}: cancel it there, or wait"
+    )
+
+
+def _illegal(now: Now, after: State) -> str | None:
+    if (now.state, after) in MOVES:
+        return None
+    return f"transaction {now.transaction.id} can't become {_words(after)}: it is {_words(now.state)}"
+
+
+def _in_hands(now: Now) -> str:
+    """Who has it, or ended it, and since when."""
+    ways = {"rolling_back": "is being rolled back", "rolled_back": "was rolled back", "closed": "was closed"}
+    since = "since" if now.state == "rolling_back" else "at"
+    what = f"transaction {now.transaction.id} {ways.get(now.state, f'is {_words(now.state)}, and was taken over')}"
+    return f"{what} by {now.owner} {since} {_time(now.at)}" + (f" ({now.why})" if now.why else "")
+
+
+def _words(state: State) -> str:
+    return "rolled back in part" if state == "rollback_partial" else state.replace("_", " ")
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,41 @@
+"""The states of a transaction and its legal moves: one table, which the database is given too, and holds us to."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+State = Literal[
+    "running", "succeeded", "failed", "cancelled", "rolling_back", "rolled_back", "rollback_partial", "closed"
+]
+
+BEGINNING: Final = ""
+"""What a transaction's first move comes from."""
+
+MOVES: Final[frozenset[tuple[str, State]]] = frozenset(
+    {
+        (BEGINNING, "running"),
+        ("running", "succeeded"),
+        ("running", "failed"),
+        ("running", "cancelled"),
+        ("running", "rolling_back"),
+        ("running", "closed"),
+        ("succeeded", "rolling_back"),
+        ("failed", "rolling_back"),
+        ("cancelled", "rolling_back"),
+        ("rolling_back", "rolling_back"),  # who died in the middle is taken over from
+        ("rolling_back", "rolled_back"),
+        ("rolling_back", "rollback_partial"),
+        ("rollback_partial", "rolling_back"),
+        ("rollback_partial", "closed"),
+    }
+)
+
+CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
+"""What only a new owner may move to: the epoch goes up, and who owned the transaction can write no intent any more."""
+
+FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
+
+
+def before(after: State) -> frozenset[str]:
+    """The states that a transaction may move on from to this one."""
+    return frozenset(earlier for earlier, later in MOVES if later == after)

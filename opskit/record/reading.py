@@ -1,0 +1,149 @@
+"""From rows to facts: every question that the store answers. Below the store, which gives the connection."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from sqlalchemy import exists, func, or_, select
+
+from opskit.record.facts import Account, Entry, Intent, Note, Now, Outcome, Owner, Transaction, Unsent
+from opskit.record.standing import status
+from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcome, owner, tx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from opskit.record.facts import Fact
+
+K = TypeVar("K", bound="Fact")
+
+_AT_ONCE: Final = 500
+"""Values in one statement: databases have a limit."""
+
+_follower = move.alias()
+LAST: Final = ~exists().where(_follower.c.transaction == move.c.transaction, _follower.c.number == move.c.number + 1)
+"""Of moves: it is its transaction's last."""
+
+_OWNER: Final = (owner.c.id, owner.c.who, owner.c.machine, owner.c.pid, owner.c.since)
+
+_MOVES: Final = (
+    select(*tx.c, move.c.number, move.c.after, move.c.epoch, move.c.at, move.c.why, *_OWNER)
+    .join_from(tx, move, tx.c.id == move.c.transaction)
+    .join(owner, move.c.owner == owner.c.id)
+)
+"""What a `Now` is made of."""
+
+
+def stands(
+    connection: Connection, alive: Callable[[str], bool], *which: ColumnElement[bool], limit: int | None = None
+) -> list[Now]:
+    """Where transactions stood after these moves, newest transaction first, a transaction's moves in their order.
+
+    Args:
+        connection: To the journal.
+        alive: Whether the owner of this id lives.
+        which: Of the moves, transactions and owners.
+        limit: How many at most.
+    """
+    rows = connection.execute(
+        _MOVES.where(*which).order_by(tx.c.at.desc(), tx.c.id.desc(), move.c.number).limit(limit)
+    ).all()
+    lives = {found: alive(found) for found in {row[10] for row in rows}}
+    found = []
+    for row in rows:
+        number, state, epoch, at, why, id_, who, machine, pid, since = row[5:]
+        by = Owner(id_, who, machine, pid, since, alive=lives[id_])
+        found.append(Now(Transaction(*row[:5]), number, state, epoch, by, at, why))
+    return found
+
+
+def moved_by(who: str) -> ColumnElement[bool]:
+    """Of transactions: a process of this user began it, or has taken it over."""
+    made, mover = move.alias(), owner.alias()
+    return exists().where(made.c.transaction == tx.c.id, made.c.owner == mover.c.id, mover.c.who == who)
+
+
+def owners(connection: Connection, alive: Callable[[str], bool]) -> list[Owner]:
+    """Every process that has not said that it ended."""
+    return [
+        Owner(*row, alive=alive(row[0]))
+        for row in connection.execute(select(*_OWNER).where(owner.c.ended_at.is_(None)))
+    ]
+
+
+def facts(connection: Connection, kind: type[K], *which: ColumnElement[bool]) -> list[K]:
+    """All facts of a kind that these conditions hold for, in the order of their keys."""
+    table = FACTS[kind]
+    columns = [table.c[name] for name in NAMES[kind]]
+    return [kind(*row) for row in connection.execute(select(*columns).where(*which).order_by(*table.primary_key))]
+
+
+def accounts(connection: Connection, transaction: str, seqs: Sequence[int] | None = None) -> list[Account]:
+    """The entries of a transaction, or these of them, and all that is known of each; by seq."""
+
+    def of(kind: type[K]) -> list[K]:
+        columns = FACTS[kind].c
+        narrowed = () if seqs is None else (columns.seq.in_(seqs),)
+        return facts(connection, kind, columns.transaction == transaction, *narrowed)
+
+    def by_seq(found: Iterable[Any]) -> defaultdict[int, tuple[Any, ...]]:
+        together: defaultdict[int, tuple[Any, ...]] = defaultdict(tuple)
+        for fact in found:
+            together[fact.seq] += (fact,)
+        return together
+
+    intents, outcomes = of(Intent), of(Outcome)
+    sent = by_seq(fact for fact in intents if not fact.undo)
+    ended = by_seq(fact for fact in outcomes if not fact.undo)
+    undos = by_seq(fact for fact in intents if fact.undo)
+    undone = by_seq(fact for fact in outcomes if fact.undo)
+    unsent, settled = by_seq(of(Unsent)), by_seq(of(Note))
+    return [
+        Account(one, sent[one.seq], ended[one.seq], undos[one.seq], undone[one.seq], unsent[one.seq], settled[one.seq])
+        for one in of(Entry)
+    ]
+
+
+def done_under(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Account]:
+    """For each key and host the newest account whose command is known to have ended ok and is not undone."""
+    asked = set(keys)
+    newest = {}
+    for some in _chunks(sorted({key for key, _ in asked})):
+        found = connection.execute(
+            select(entry.c.transaction, entry.c.seq, entry.c.key, entry.c.host)
+            .join(tx, entry.c.transaction == tx.c.id)
+            .where(entry.c.key.is_not(None), entry.c.key.in_(some), _may_be_ok())
+            .order_by(tx.c.at, tx.c.id, entry.c.seq)
+        )
+        wanted = {(row.transaction, row.seq): (row.key, row.host) for row in found if (row.key, row.host) in asked}
+        for transaction, places in groupby(wanted, key=itemgetter(0)):
+            for seqs in _chunks([seq for _, seq in places]):
+                for account in accounts(connection, transaction, seqs):
+                    if status(account) == "ok" and status(account, undo=True) != "ok":
+                        newest[wanted[transaction, account.entry.seq]] = account
+    return newest
+
+
+def _may_be_ok() -> ColumnElement[bool]:
+    """Of entries: an attempt of the command ended ok, or a person said so."""
+    ended = outcome.c.transaction == entry.c.transaction, outcome.c.seq == entry.c.seq, outcome.c.status == "ok"
+    told = note.c.transaction == entry.c.transaction, note.c.seq == entry.c.seq, note.c.new_status == "ok"
+    return or_(exists().where(*ended, ~outcome.c.undo), exists().where(*told, ~note.c.undo))
+
+
+def in_flight(connection: Connection, transaction: str) -> int:
+    """How many commands and undos of it were intended and have no outcome."""
+    keys = ("transaction", "seq", "undo", "attempt")
+    ended = exists().where(*(outcome.c[name] == intent.c[name] for name in keys))
+    return connection.scalars(
+        select(func.count()).select_from(intent).where(intent.c.transaction == transaction, ~ended)
+    ).one()
+
+
+def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

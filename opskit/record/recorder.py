@@ -1,0 +1,230 @@
+"""The engine's journal: what runs intend and what becomes of it, written for all of them in as few commits as can be.
+
+Everything here belongs to the engine's loop; the store is written in one thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from opskit.errors import OpskitError, RollbackError
+from opskit.record.facts import Intent, Outcome, Unsent
+from opskit.rendering.excerpt import head_and_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from opskit.engine.ports import How
+    from opskit.record.facts import Fact
+    from opskit.record.store import Store
+    from opskit.results import HostResult
+    from opskit.work.plan import Plan, Step
+
+LATEST: Final = 0.05
+"""Seconds after which what nobody waits for is written."""
+
+KEPT: Final = 64 * 1024
+"""Characters of each output stream that are kept."""
+
+
+class _Batch:
+    """What is written in one commit.
+
+    Attributes:
+        awaited: What somebody waits for; it is given up if it can't be written.
+        others: What may come along; it is kept until it is written.
+        wanted: Whether it is to be written now.
+    """
+
+    def __init__(self) -> None:
+        self.awaited: list[Fact] = []
+        self.others: list[Fact] = []
+        self.wanted = False
+        self.written = asyncio.Event()
+        self.error: OpskitError | None = None
+        self.refused: frozenset[str] = frozenset()
+
+
+class Writer:
+    """Writes facts to a store: all that is ready at one moment in one commit, one commit after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._thread = ThreadPoolExecutor(1, "opskit-journal")
+        self._next = _Batch()
+        self._working: asyncio.Task[None] | None = None
+        self._soon: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._thread.shutdown()
+
+    async def write(self, facts: Sequence[Fact]) -> None:
+        """Return when these facts are durable.
+
+        Raises:
+            JournalError: They could not be written, and are not.
+            RollbackError: The transaction belongs to somebody else by now.
+        """
+        batch = self._next
+        batch.awaited += facts
+        self._begin()
+        await batch.written.wait()
+        if batch.error is not None:
+            raise batch.error
+        if batch.refused:
+            for fact in facts:
+                if isinstance(fact, Intent) and fact.transaction in batch.refused:
+                    raise await asyncio.to_thread(self._lost, fact.transaction)
+
+    def _lost(self, transaction: str) -> RollbackError:
+        now = self.store.now(transaction)
+        return RollbackError(
+            f"transaction {transaction} belongs to {now.owner} since {now.at:%Y-%m-%d %H:%M:%S} UTC "
+            f"({now.state.replace('_', ' ')}); nothing more is sent"
+        )
+
+    def add(self, fact: Fact) -> None:
+        """Write a fact with the next commit, or soon."""
+        self._next.others.append(fact)
+        if self._working is None and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
+
+    async def flush(self) -> None:
+        """Return when all is durable; raises JournalError."""
+        await self.write(())
+
+    def _begin(self) -> None:
+        """Write what there is; what becomes ready in this turn of the loop, and during a commit, comes along."""
+        self._next.wanted = True
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._working is None:
+            self._working = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        failed = False
+        while self._next.wanted:
+            await asyncio.sleep(0)
+            batch, self._next = self._next, _Batch()
+            if facts := [*batch.awaited, *batch.others]:
+                try:
+                    loop = asyncio.get_running_loop()
+                    batch.refused = await loop.run_in_executor(self._thread, self.store.write, facts)
+                    failed = False
+                except OpskitError as error:
+                    batch.error, failed = error, True
+                    self._next.others[:0] = batch.others
+            batch.written.set()
+        self._working = None
+        if self._next.others and not failed:
+            self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A plan as it is entered in the journal.
+
+    Attributes:
+        numbers: The number of each step's entry, by the step's `id`.
+        done: The rows of steps that were done before, and are not sent again; likewise.
+    """
+
+    facts: Sequence[Fact]
+    numbers: Mapping[int, int]
+    done: Mapping[int, HostResult] = field(default_factory=dict)
+
+
+class Recorder:
+    """The journal of one run, or of the undoing of some steps.
+
+    Args:
+        writer: Writes for all runs.
+        transaction: The id of the transaction, which has been begun.
+        epoch: Tells under which epoch this process owns it now.
+        enter: Says what to write down before anything is dialled. Called in a thread.
+        ended: Awaited when all of the run is written.
+        undo: Whether the steps are undos.
+        tried: How often the undo of an entry was tried before.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        transaction: str,
+        epoch: Callable[[], int],
+        enter: Callable[[Plan], Entered],
+        *,
+        ended: Callable[[How], Awaitable[None]] | None = None,
+        undo: bool = False,
+        tried: Callable[[int], int] = lambda seq: 0,  # noqa: ARG005 - nothing was
+    ) -> None:
+        self.transaction: str | None = transaction
+        self._id = transaction
+        self._writer = writer
+        self._epoch = epoch
+        self._enter = enter
+        self._ended = ended
+        self._undo = undo
+        self._tried = tried
+        self._numbers: Mapping[int, int] = {}
+        self._attempts: dict[int, int] = {}
+        self._unsent: dict[int, int] = {}
+
+    async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
+        """Write down what is planned; gives the rows of what was done before."""
+        entered = await asyncio.to_thread(self._enter, plan)
+        self._numbers = entered.numbers
+        if entered.facts:
+            await self._writer.write(entered.facts)
+        return entered.done
+
+    async def intend(self, step: Step, attempt: int) -> None:
+        """Return when it is written that a step is about to be sent."""
+        seq = self._numbers[id(step)]
+        attempt += self._tried(seq)
+        await self._writer.write([Intent(self._id, seq, self._undo, attempt, self._epoch(), datetime.now(UTC))])
+        self._attempts[seq] = attempt
+
+    def ended(self, step: Step, row: HostResult) -> None:
+        """Take what became of a step or an attempt of it."""
+        seq = self._numbers.get(id(step))
+        if seq is None:
+            return  # it failed before anything was written down
+        attempt = self._attempts.pop(seq, None)
+        if attempt is not None:
+            self._writer.add(outcome_of(row, self._id, seq, attempt, undo=self._undo))
+        elif row.status != "not_started":
+            self._unsent[seq] = number = self._unsent.get(seq, self._tried(seq)) + 1
+            self._writer.add(Unsent(self._id, seq, self._undo, number, row.status, row.error, datetime.now(UTC)))
+
+    async def end(self, how: How) -> None:
+        """Return when all is written."""
+        await self._writer.flush()
+        if self._ended is not None:
+            await self._ended(how)
+
+
+def outcome_of(row: HostResult, transaction: str, seq: int, attempt: int, *, undo: bool) -> Outcome:
+    """What is kept of a row."""
+    stdout, stderr = (head_and_tail(text, characters=KEPT, lines=KEPT) for text in (row.stdout, row.stderr))
+    return Outcome(
+        transaction,
+        seq,
+        undo,
+        attempt,
+        row.status,
+        row.exit_code,
+        row.signal,
+        stdout,
+        stderr,
+        row.truncated or stdout is not row.stdout or stderr is not row.stderr,
+        row.started_at,
+        row.seconds,
+        row.error,
+    )

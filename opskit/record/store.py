@@ -1,0 +1,362 @@
+"""The store behind the journal: it writes facts, moves transactions under the rules, and answers. All of it blocks.
+
+Made on SQLAlchemy Core; above it stands only who has to remember something. It is slow to import: do that in the
+function that needs it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import getpass
+import os
+import re
+import socket
+import threading
+import uuid
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+
+from opskit.errors import JournalError, RollbackError, SettingsError, did_you_mean
+from opskit.record import owner as owners
+from opskit.record import reading, tables
+from opskit.record.claiming import refusal_to_claim, refusal_to_move
+from opskit.record.facts import Intent, Note, Part, TaskEnded, Transaction
+from opskit.record.moves import BEGINNING, CLAIMS
+from opskit.record.sqlite import Database
+from opskit.record.tables import entry, move, owner, tx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection, Dialect
+
+    from opskit.record.facts import Account, Fact, Now
+    from opskit.record.moves import State
+
+_stores: Final[dict[tuple[int, Path], Store]] = {}
+_guard: Final = threading.Lock()
+
+_OWNED: Final = select(move.c.transaction, move.c.epoch).where(
+    reading.LAST,
+    move.c.owner == bindparam("owner"),
+    move.c.transaction.in_(bindparam("transactions", expanding=True)),
+)
+
+_NEAR: Final = 500
+"""Among how many ids a mistyped one is looked for."""
+
+_OPEN: Final = ("running", "rolling_back", "rollback_partial")
+"""States in which a transaction still needs somebody; it is not pruned."""
+
+
+def opened(url: str | None) -> Store:
+    """The store at a place, one in each process; it is made if there is none.
+
+    Args:
+        url: A path, or `sqlite:///path`; None for `journal.db` in the user's state folder.
+
+    Raises:
+        SettingsError: The URL has a scheme that no store is made for.
+        JournalError: The journal can't be opened.
+    """
+    path = _path(url)
+    with _guard:
+        key = os.getpid(), path
+        if key not in _stores:
+            _stores[key] = Store(path)
+            atexit.register(_stores[key].close)
+        return _stores[key]
+
+
+def _path(url: str | None) -> Path:
+    if url is None:
+        import platformdirs
+
+        return Path(platformdirs.user_state_dir("opskit", appauthor=False)) / "journal.db"
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return Path(os.path.abspath(Path(url).expanduser()))  # noqa: PTH100 - a link is refused, not followed
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        return _path(rest[1:])
+    if re.match(r"postgres(ql)?(\+\w+)?$", scheme):
+        raise JournalError("a journal in PostgreSQL comes with a later version of opskit: name a path for now")
+    # Not more of it than the scheme: it may hold a password.
+    raise SettingsError(f"a journal can't be at {scheme}://...: give a path, or sqlite:///path")
+
+
+class Store:
+    """A journal. Every method blocks, may be called from any thread, and raises JournalError.
+
+    Attributes:
+        path: Its file.
+        owner_id: By which this process owns what it begins and claims; recorded at its first writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.owner_id = uuid.uuid4().hex
+        self._folder = path.parent
+        self._lock = owners.Lock(self._folder, self.owner_id)
+        self._recorded = False
+        self._process = os.getpid()
+        self._database = Database(path)
+        self._database.who_else = self._others
+
+    def begin(self, transaction: Transaction) -> None:
+        """Record a transaction, running, in the hands of this process."""
+        with self._writing() as connection:
+            connection.execute(
+                insert(tx).values({name: getattr(transaction, name) for name in tx.c.keys()})  # noqa: SIM118 - columns
+            )
+            self._move(connection, transaction.id, None, "running", None)
+
+    def write(self, facts: Sequence[Fact]) -> frozenset[str]:
+        """Record all of these in one commit.
+
+        Returns:
+            The ids of transactions that this process owns no more: their intents, and those alone, were left out.
+        """
+        with self._writing() as connection:
+            lost = self._lost(connection, [fact for fact in facts if isinstance(fact, Intent)])
+            for kind in tables.FACTS:
+                rows = [
+                    tables.row(fact)
+                    for fact in facts
+                    if type(fact) is kind and (kind is not Intent or fact.transaction not in lost)
+                ]
+                if rows:
+                    connection.exec_driver_sql(_insertion(kind, connection.dialect), rows)
+        return lost
+
+    def move(self, transaction: str, after: State, why: str | None = None) -> Now:
+        """Move a transaction of this process on; to take one over is `claim`.
+
+        Raises:
+            RollbackError: Somebody else has claimed it, or it can't go there from where it is.
+        """
+        with self._writing() as connection:
+            now = self._now(connection, transaction)
+            if refusal := refusal_to_move(now, after, self.owner_id):
+                raise RollbackError(refusal)
+            self._move(connection, now.transaction.id, now, after, why)
+            return self._now(connection, now.transaction.id)
+
+    def claim(self, transaction: str, after: State, why: str | None, *, force: bool = False) -> Now:
+        """Take a transaction over to roll it back (`rolling_back`), or to close it (`closed`). One of many wins.
+
+        Args:
+            transaction: Its id.
+            after: What it becomes.
+            why: What is said of it.
+            force: Also from an owner on another machine who seems to live.
+
+        Raises:
+            RollbackError: Somebody else did or does it, or it still runs; says who, and since when.
+        """
+        with self._writing() as connection:
+            now = self._now(connection, transaction)
+            flying = reading.in_flight(connection, now.transaction.id)
+            if refusal := refusal_to_claim(now, after, self.owner_id, _machine(), flying, force=force):
+                raise RollbackError(refusal)
+            self._move(connection, now.transaction.id, now, after, why)
+            return self._now(connection, now.transaction.id)
+
+    def now(self, given: str) -> Now:
+        """Where a transaction stands.
+
+        Args:
+            given: Its id, the beginning of its id, or the id of a part of it, in capitals or not.
+
+        Raises:
+            RollbackError: There is none of this id, or there are several that begin so.
+        """
+        with self._database.reading() as connection:
+            return self._now(connection, given)
+
+    def transactions(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        name: str | None = None,
+        host: str | None = None,
+        who: str | None = None,
+        limit: int | None = None,
+    ) -> list[Now]:
+        """The transactions that all of this holds for, newest first.
+
+        Args:
+            since: Begun then or later.
+            until: Begun before.
+            name: Called so.
+            host: With an entry on this host.
+            who: Begun or taken over by this user.
+            limit: How many at most.
+        """
+        which = [reading.LAST]
+        if since is not None:
+            which.append(tx.c.at >= since)
+        if until is not None:
+            which.append(tx.c.at < until)
+        if name is not None:
+            which.append(tx.c.name == name)
+        if host is not None:
+            which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host == host))
+        if who is not None:
+            which.append(reading.moved_by(who))
+        with self._database.reading() as connection:
+            return reading.stands(connection, self._alive, *which, limit=limit)
+
+    def moves(self, transaction: str) -> list[Now]:
+        """Every move of a transaction, the first one first."""
+        with self._database.reading() as connection:
+            return reading.stands(connection, self._alive, tx.c.id == transaction)
+
+    def parts(self, transaction: str) -> list[Part]:
+        """The parts of a transaction, by number."""
+        with self._database.reading() as connection:
+            return reading.facts(connection, Part, tables.part.c.transaction == transaction)
+
+    def tasks(self, transaction: str) -> list[TaskEnded]:
+        """The tasks of a transaction that have ended, by number."""
+        with self._database.reading() as connection:
+            return reading.facts(connection, TaskEnded, tables.task.c.transaction == transaction)
+
+    def notes(self, transaction: str) -> list[Note]:
+        """What persons said of a transaction, in the order in which they did."""
+        with self._database.reading() as connection:
+            return reading.facts(connection, Note, tables.note.c.transaction == transaction)
+
+    def accounts(self, transaction: str) -> list[Account]:
+        """The entries of a transaction and all that is known of them, by seq."""
+        with self._database.reading() as connection:
+            return reading.accounts(connection, transaction)
+
+    def done_under(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Account]:
+        """For each of these (key, host) the newest account whose command ended ok and is not undone since.
+
+        What a person settled counts. Where there is none, it is left out.
+        """
+        with self._database.reading() as connection:
+            return reading.done_under(connection, keys)
+
+    def prune(self, before: datetime) -> int:
+        """Delete transactions that last moved before this, but for those that still need somebody; returns how many."""
+        with self._writing() as connection:
+            old = select(move.c.transaction).where(reading.LAST, move.c.at < before, move.c.after.not_in(_OPEN))
+            pruned = connection.execute(delete(tx).where(tx.c.id.in_(old))).rowcount
+            idle = select(owner.c.id).where(~exists().where(move.c.owner == owner.c.id))
+            gone = [found for found in connection.scalars(idle) if not self._alive(found)]
+            for found in gone:
+                connection.execute(delete(owner).where(owner.c.id == found))
+        for found in gone:
+            owners.bury(self._folder, found)
+        return pruned
+
+    def close(self) -> None:
+        """Write no more: this process ends as an owner, and what it left open may be taken over."""
+        if os.getpid() != self._process:
+            return
+        with _guard:
+            _stores.pop((self._process, self.path), None)
+        atexit.unregister(self.close)
+        if self._recorded:
+            with suppress(JournalError), self._writing() as connection:
+                connection.execute(update(owner).where(owner.c.id == self.owner_id).values(ended_at=datetime.now(UTC)))
+        self._lock.let_go()
+        self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction of the database in which this process is recorded as an owner."""
+        with self._database.writing() as connection:
+            if not self._recorded:
+                self._lock.hold()
+                connection.execute(
+                    insert(owner).values(
+                        id=self.owner_id,
+                        who=_user(),
+                        machine=_machine(),
+                        pid=self._process,
+                        since=datetime.now(UTC),
+                    )
+                )
+            yield connection
+        self._recorded = True
+
+    def _lost(self, connection: Connection, intents: Sequence[Intent]) -> frozenset[str]:
+        """The transactions of these intents that are not in the hands of this process, or not under that epoch."""
+        meant = {(intent.transaction, intent.epoch) for intent in intents}
+        if not meant:
+            return frozenset()
+        found = connection.execute(_OWNED, {"owner": self.owner_id, "transactions": [one for one, _ in meant]})
+        return frozenset(transaction for transaction, _ in meant - {(one, epoch) for one, epoch in found})
+
+    def _move(self, connection: Connection, transaction: str, now: Now | None, after: State, why: str | None) -> None:
+        before = BEGINNING if now is None else now.state
+        epoch = 0 if now is None else now.epoch
+        raises = int(now is None or after in CLAIMS)
+        connection.execute(
+            insert(move).values(
+                transaction=transaction,
+                number=1 if now is None else now.number + 1,
+                before=before,
+                after=after,
+                raises=raises,
+                epoch=epoch + raises,
+                owner=self.owner_id,
+                at=datetime.now(UTC),
+                why=why,
+                earlier=None if now is None else now.number,
+                earlier_epoch=epoch,
+            )
+        )
+
+    def _now(self, connection: Connection, given: str) -> Now:
+        wanted = given.partition(".")[0].strip()
+        exactly = tx.c.id.in_([wanted, wanted.upper()])
+        begins = func.upper(tx.c.id).startswith(wanted.upper(), autoescape=True)
+        for which in (exactly, begins) if wanted else ():
+            found = reading.stands(connection, self._alive, reading.LAST, which, limit=3)
+            if len(found) == 1:
+                return found[0]
+            if found:
+                some = ", ".join(now.transaction.id for now in found)
+                raise RollbackError(f"several transactions begin with {wanted!r}, such as {some}: give more of the id")
+        known = connection.scalars(select(tx.c.id).order_by(tx.c.at.desc(), tx.c.id.desc()).limit(_NEAR)).all()
+        near = difflib.get_close_matches(wanted.upper(), known) or known[:3]
+        hint = did_you_mean(wanted.upper(), near, plural="the newest")
+        raise RollbackError(f"the journal {self.path} has no transaction {given!r}{hint}")
+
+    def _alive(self, found: str) -> bool:
+        return found == self.owner_id or owners.alive(self._folder, found)
+
+    def _others(self) -> str:
+        """Who else may hold the lock, for the end of a sentence."""
+        with self._database.reading() as connection:
+            known = reading.owners(connection, self._alive)
+        found = [str(other) for other in known if other.alive and other.id != self.owner_id]
+        return f" (it may be {' or '.join(found)})" if found else ""
+
+
+@cache
+def _insertion(kind: type, dialect: Dialect) -> str:
+    """Made once: SQLAlchemy would take longer over the values of a step than the database does."""
+    return str(insert(tables.FACTS[kind]).compile(dialect=dialect, column_keys=tables.NAMES[kind]))
+
+
+def _machine() -> str:
+    return socket.gethostname()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return str(os.getuid())

@@ -1,0 +1,200 @@
+"""The tasks of one session on their way: begun chunk by chunk, and undone if one fails, in a thread of the session's own."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from opskit.bridge.task_loop import TaskLoop
+from opskit.bridge.task_output import diverted
+from opskit.errors import Cancelled, InventoryError, OpskitError
+from opskit.masking import mask
+from opskit.progress import ChunkProgress, Progress
+from opskit.results import Results
+from opskit.rollbacks import Callback
+from opskit.scope import keep_all
+from opskit.scopes import open_scope, told
+from opskit.settings import current
+from opskit.tasks.task import line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opskit.results import Status
+    from opskit.scopes import Scope
+    from opskit.tasks.task import Task
+    from opskit.work.options import Hosts
+
+
+class Work:
+    """What becomes of the tasks; it begins at once, with what holds for the caller now.
+
+    Args:
+        scope: The session's; the tasks are parts of it.
+        tasks: All of them.
+        chunk: How many run at once.
+        name: What the session is called.
+
+    Attributes:
+        progress: How far it is.
+        ended: Done when all has ended, the rollback too.
+        error: What the session raises in the end.
+        undone: The rows of its rollback; None if there was none.
+    """
+
+    def __init__(self, scope: Scope, tasks: Sequence[Task], chunk: int, name: str | None) -> None:
+        self.scope = scope
+        self._tasks = tasks
+        self._chunks = [tasks[at : at + chunk] for at in range(0, len(tasks), chunk)]
+        self._loop = TaskLoop()
+        self._fault: OpskitError | None = None
+        self._last: Results | None = None
+        self.progress = Progress(name, [ChunkProgress(len(some)) for some in self._chunks])
+        self.ended: Future[None] = Future()
+        self.error: BaseException | None = None
+        self.undone: Results | None = None
+        context = contextvars.copy_context()
+        context.run(keep_all)
+        threading.Thread(target=context.run, args=(self._work,), name="opskit-tasks", daemon=True).start()
+
+    def results(self, under_way: Status = "running") -> Results:
+        """A row for each task, as of now.
+
+        Args:
+            under_way: The status of what has not ended.
+        """
+        if self._last is not None:
+            return self._last
+        rows = tuple(task.row(self.scope.whole.id, under_way) for task in self._tasks)
+        return Results(rows, commands=self.commands())
+
+    def commands(self) -> Results:
+        """The rows of all commands that the tasks ran, as of now, task by task."""
+        return Results(tuple(row for part in self._parts() for row in part.commands()))
+
+    def cancel(self, hosts: Hosts) -> None:
+        """End the tasks' remote work, on these hosts; None: on all, and begin nothing any more.
+
+        Raises:
+            InventoryError: Nothing that runs has such a host.
+        """
+        if self.ended.done():
+            return
+        if hosts is None:
+            self.scope.cancel()
+            for part in self._parts():
+                part.cancel()
+            return
+        missed: list[InventoryError] = []
+        runs = [run for part in self._parts() for run in part.begun()]
+        for run in runs:
+            try:
+                run.cancel(hosts)
+            except InventoryError as error:
+                missed.append(error)
+        if missed and len(missed) == len(runs):
+            raise missed[0]
+
+    def _parts(self) -> list[Scope]:
+        return [task.scope for task in self._tasks if task.scope is not None]
+
+    def _work(self) -> None:
+        try:
+            with diverted():
+                for tasks, progress in zip(self._chunks, self.progress.chunks, strict=True):
+                    self._run(tasks, progress)
+                    if self._fault is not None or self.scope.cancelled or any(task.status != "ok" for task in tasks):
+                        break
+            error, notes = self._judged()
+            self._last = self.results()
+            if error is not None:
+                _attach(error, notes, self._last)
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - who waits must not wait for ever
+            self.error = error
+        finally:
+            self._loop.close()
+            self.progress.over = True
+            self.ended.set_result(None)
+
+    def _run(self, tasks: Sequence[Task], progress: ChunkProgress) -> None:
+        """Start the tasks of a chunk, and return when all that began have ended."""
+        limit = current().max_output
+        ended: SimpleQueue[Task] = SimpleQueue()
+        try:
+            parts = [self.scope.part("task", task.name, task.chunk) for task in tasks]
+            self.scope.whole.write([fact for part in parts for fact in part.facts()])
+            for task, part in zip(tasks, parts, strict=True):
+                if self.scope.cancelled:
+                    break
+                if task.undo is not None:
+                    part.register(Callback(task.undo, (), {}, _outside()))
+                task.start(part, limit, self._loop, ended)
+                progress.running += 1
+        except OpskitError as error:
+            self._fault = error
+        while progress.running:
+            some = [ended.get()]
+            while not ended.empty():  # those that ended together are written together
+                some.append(ended.get())
+            progress.running -= len(some)
+            progress.ended.update(task.status for task in some)
+            try:
+                self.scope.whole.write([task.fact() for task in some])
+            except OpskitError as error:
+                self._fault = error
+        progress.over = True
+
+    def _judged(self) -> tuple[BaseException | None, list[str]]:
+        """End well; or undo, and give the error that tells of it, with its notes."""
+        failed: list[tuple[BaseException, str]] = [
+            (task.error, f"also failed: {task.name}: {line_of(task.error)}")
+            for task in self._tasks
+            if task.error is not None and task.status == "failed"
+        ]
+        if self._fault is not None:
+            failed.append((self._fault, f"also failed: {line_of(self._fault)}"))
+        if self.scope.cancelled:
+            failed.insert(0, (Cancelled("the tasks were cancelled; `.results` has what arrived", Results(())), ""))
+        if not failed:
+            return self._well_ended(), []
+        (error, _), *others = failed
+        return error, [*(note for _, note in others), self._undo(line_of(error))]
+
+    def _well_ended(self) -> OpskitError | None:
+        """A transaction of its own ends; what keeps the journal from saying so is the session's error."""
+        try:
+            if not self.scope.number:
+                self.scope.whole.end("succeeded")
+        except OpskitError as error:
+            return error
+        return None
+
+    def _undo(self, why: str) -> str:
+        """Undo what the tasks did; says what that came to."""
+        if not self.scope.whole.written:
+            return "nothing was begun"
+        try:
+            self.undone = self.scope.undoing().wait(why)
+        except OpskitError as error:
+            return f"the rollback failed: {error}"
+        return told(self.undone, self.scope.whole.id)
+
+
+def _outside() -> contextvars.Context:
+    """A context like this one, in which calls are transactions of their own: for what undoes."""
+    context = contextvars.copy_context()
+    context.run(open_scope.here, None)
+    return context
+
+
+def _attach(error: BaseException, notes: Sequence[str], results: Results) -> None:
+    """Let what a task raised, whatever it is, carry the rows of all tasks."""
+    with suppress(AttributeError):  # an exception may be frozen
+        error.results = results  # type: ignore[attr-defined]  # for who catches it
+        for note in notes:
+            error.add_note(mask(note))

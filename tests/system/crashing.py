@@ -1,0 +1,259 @@
+"""What the crash tests stand on: programs that are killed and that recover, hosts that keep a log of their own, and
+the oracle that compares that log with the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opskit.record.standing import SURELY_NOT_SENT
+from opskit.record.store import Store
+from tests.system.ground import python, said_by
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from opskit.record.facts import Account, Intent, Outcome
+    from tests.system.sshd import SshdFleet
+
+SEED: Final = int(os.environ.get("OPSKIT_SEED") or random.SystemRandom().randrange(10**6))
+"""Where and when the kills fall; said by every test that fails."""
+
+HOSTS: Final = ["h1", "h2", "h3", "h4", "h5", "h6"]
+CHUNK: Final = 2
+
+ACT: Final = """#!/bin/sh
+# act TX do|undo HOST: changes what HOST links to, and says so in HOST's own log, each time in one write.
+cd "${0%/*}" || exit 1
+tx=$1 what=$2 host=$3
+say() { flock "$host.lock" sh -c 'echo "$1" >>"$0"' "$host.log" "$tx $what $$ $1"; }
+others=$(sed -n 's/^.* \\([0-9]*\\) start$/\\1/p' "$host.log" 2>/dev/null)
+say start
+for other in $others; do
+  case $(cat "/proc/$other/stat" 2>/dev/null) in "" | *") Z "*) ;; *) say "beside $other" ;; esac
+done
+sleep 0.02
+until [ -e go ]; do sleep 0.01; done
+case $what in do) ln -sfn new "$host" ;; undo) ln -sfn old "$host" ;; esac
+say end
+"""
+
+_OPENED: Final = """
+    import opskit.journal
+    inventory, folder, hosts, chunk = sys.argv[1:5]
+    opskit.configure(journal=folder + "/state/journal.db")
+    act = folder + "/act"
+    def deploy(tx):
+        opskit.use(inventory)
+        opskit.run(
+            "{{ act }} {{ tx.id }} do {{ server.name }}", undo="{{ act }} {{ tx.id }} undo {{ server.name }}",
+            hosts=hosts.split(","), chunk=int(chunk),
+        )
+"""
+
+DEPLOY: Final = (
+    _OPENED
+    + """
+    from opskit.record.store import Store
+    write = Store.write
+    def told(store, facts):
+        print("commit", flush=True)
+        lost = write(store, facts)
+        print("committed", flush=True)
+        return lost
+    Store.write = told
+    print("begun", flush=True)
+    with opskit.transaction("deploy") as tx:
+        deploy(tx)
+    print("ended", flush=True)
+"""
+)
+"""Deploys on all hosts in one transaction, and says when it commits."""
+
+ABANDON: Final = (
+    _OPENED
+    + """
+    import contextvars, os, signal
+    for _ in range(int(sys.argv[5])):
+        tx = opskit.transaction("deploy")
+        context = contextvars.copy_context()
+        context.run(tx.__enter__)
+        context.run(deploy, tx)
+        print(tx.id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+)
+"""Deploys so many times, and dies before any of these transactions ends."""
+
+RECOVER: Final = (
+    _OPENED
+    + """
+    for transaction in opskit.journal.unfinished().transaction:
+        try:
+            opskit.journal.rollback(transaction)
+        except opskit.RollbackError as error:
+            print(error)
+"""
+)
+"""Rolls back whatever it finds unfinished; says what it could not undo."""
+
+RACE: Final = (
+    _OPENED
+    + """
+    import json, os
+    from pathlib import Path
+    own, other, *transactions = sys.argv[5:]
+    opskit.journal.unfinished()
+    told = []
+    for transaction in transactions:
+        Path(folder, f"{transaction}.{own}").touch()
+        while not os.path.exists(f"{folder}/{transaction}.{other}"):
+            os.sched_yield()
+        try:
+            opskit.journal.rollback(transaction)
+            told.append("done")
+        except opskit.RollbackError as error:
+            told.append(str(error))
+    print(json.dumps([os.getpid(), told]))
+"""
+)
+"""Rolls these back, each at the same moment as another process; says its own number, and what it was told of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a host has logged: a command of this transaction, `do` or `undo`, by this process.
+
+    Attributes:
+        event: start, end, or `beside PID` where another one was still running.
+    """
+
+    transaction: str
+    what: str
+    pid: str
+    event: str
+
+
+class Ground:
+    """Hosts in their first state, and a journal; all in a folder.
+
+    Attributes:
+        folder: Has `act`, and for each host its link and its log.
+    """
+
+    def __init__(self, fleet: SshdFleet, folder: Path) -> None:
+        self.folder = folder
+        self._inventory = fleet.inventory_path
+        folder.mkdir(exist_ok=True)
+        (folder / "act").write_text(ACT)
+        (folder / "act").chmod(0o755)
+        for host in HOSTS:
+            (folder / host).symlink_to("old")
+        self.go()
+
+    def go(self) -> None:
+        """Let what runs on the hosts come to its end."""
+        (self.folder / "go").touch()
+
+    def halt(self) -> None:
+        """Let what runs on the hosts wait from now on."""
+        (self.folder / "go").unlink()
+
+    def start(self, program: str, *arguments: object, hosts: list[str] = HOSTS) -> subprocess.Popen[str]:
+        """Start one of the programs."""
+        return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, *arguments)
+
+    def said(self, program: str, *arguments: object) -> list[str]:
+        """What one of the programs says, which must end well."""
+        return said_by(program, self._inventory, self.folder, ",".join(HOSTS), CHUNK, *arguments)
+
+    def abandoned(self, count: int = 1, hosts: list[str] = HOSTS) -> list[str]:
+        """The ids of new transactions whose owner died when all was done and known."""
+        with self.start(ABANDON, count, hosts=hosts) as child:
+            out, err = child.communicate(timeout=60)
+        assert (child.returncode, err) == (-9, "")
+        return [line for line in out.splitlines() if line.isalnum()]
+
+    def store(self) -> closing[Store]:
+        """The journal, to be looked at."""
+        return closing(Store(self.folder / "state" / "journal.db"))
+
+    def accounts(self, transaction: str) -> list[Account]:
+        """What the journal says of a transaction."""
+        with self.store() as store:
+            return store.accounts(transaction)
+
+    def log(self, host: str) -> list[Line]:
+        """What a host has logged."""
+        file = self.folder / f"{host}.log"
+        return [Line(*line.split(" ", 3)) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def changed(self) -> list[str]:
+        """The hosts that are not in their first state."""
+        return [host for host in HOSTS if (self.folder / host).readlink() != Path("old")]
+
+    def processes(self) -> list[int]:
+        """What runs still on the hosts; zombies don't count."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{self.folder}/act".encode() in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+        return found
+
+    def differences(self, transactions: list[str]) -> list[str]:
+        """Where the hosts' logs and the journal contradict each other, in words."""
+        found = []
+        accounts = {
+            (transaction, account.entry.host): account
+            for transaction in transactions
+            for account in self.accounts(transaction)
+        }
+        for host in HOSTS:
+            lines = self.log(host)
+            strangers = {line.transaction for line in lines if (line.transaction, host) not in accounts}
+            found += [f"{host} ran {stranger}, of which the journal does not know" for stranger in strangers]
+            for transaction in transactions:
+                if account := accounts.get((transaction, host)):
+                    found += _contradictions(account, [line for line in lines if line.transaction == transaction])
+        return found
+
+
+def _contradictions(account: Account, lines: list[Line]) -> list[str]:
+    of = {what: [line for line in lines if line.what == what] for what in ("do", "undo")}
+    found = [
+        *_uncounted("do", account.intents, account.outcomes, of["do"]),
+        *_uncounted("undo", account.undo_intents, account.undo_outcomes, of["undo"]),
+        *(f"{line.what} {line.pid} ran {line.event}" for line in lines if line.event.startswith("beside")),
+    ]
+    order = [line.what for line in lines]
+    if "undo" in order and "do" in order[order.index("undo") :]:
+        found.append("the undo overtook what it undoes")
+    log = "; ".join(f"{line.what} {line.pid} {line.event}" for line in lines)
+    return [f"{account.entry.host}: {what} [{log}]" for what in found]
+
+
+def _uncounted(
+    what: str, intents: tuple[Intent, ...], outcomes: tuple[Outcome, ...], lines: list[Line]
+) -> list[str]:
+    """Each start has an intent, each that ended well has ended once, and nothing started that surely was not sent."""
+    events = Counter(line.event for line in lines)
+    ended_well = sum(outcome.status == "ok" for outcome in outcomes)
+    not_sent = sum(outcome.status in SURELY_NOT_SENT for outcome in outcomes)
+    if ended_well <= events["end"] <= events["start"] <= len(intents) - not_sent:
+        return []
+    counted = f"{events['start']} starts and {events['end']} ends"
+    return [f"{what}: {len(intents)} intents, {ended_well} ended well, {not_sent} not sent, but {counted}"]
+
+
+def raced(out: str) -> tuple[int, list[str]]:
+    """What a racing process has said: its number, and what it was told of each transaction."""
+    pid, told = json.loads(out.splitlines()[-1])
+    return pid, told

@@ -1,0 +1,326 @@
+"""Transactions, on a transport that answers from a script and a journal of the test's own: rules T, cases C."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import opskit
+from opskit import Host, Inventory, shared
+from opskit.errors import Cancelled, CommandError, JournalError, PlanError, RollbackError, RollbackRequested
+from opskit.scopes import open_scope
+from opskit.testing import Reply, ScriptedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FLEET = Inventory([Host(name, roles={name[:3]}) for name in ("app1", "app2", "web1")])
+
+
+class Fleet(ScriptedTransport):
+    """Answers every command well, but for those that are told to fail."""
+
+    def __init__(self) -> None:
+        self.bad: set[tuple[str, str]] = set()
+        self.away: set[str] = set()
+        super().__init__(self._answer)
+
+    def _answer(self, host: str, command: str) -> Reply:
+        if not command and host in self.away:
+            return Reply(unreachable="it is switched off")
+        return Reply(exit_code=1) if {(host, command), ("*", command)} & self.bad else Reply()
+
+    @property
+    def commands(self) -> list[str]:
+        """What was sent, host by host in the order of sending, as `app1:command`."""
+        return [f"{host}:{command}" for host, command in self.sent]
+
+
+@pytest.fixture(autouse=True)
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Three hosts, all there."""
+    transport = Fleet()
+    monkeypatch.setattr(shared, "transport", lambda *_: transport)
+    with opskit.use(FLEET):
+        yield transport
+    assert open_scope.get() is None
+
+
+def run(command: str, **options: Any) -> opskit.Results:
+    """Run a command that is undone by `undo COMMAND`."""
+    return opskit.run(command, undo=f"undo {command}", **options)
+
+
+def test_an_exception_undoes_newest_first(fleet: Fleet) -> None:
+    """C1: what was registered last is undone first, and the exception itself is raised."""
+    done: list[str] = []
+    error = ValueError("no")
+    with pytest.raises(ValueError, match="no") as raised, opskit.transaction("deploy"):  # noqa: PT012 - a block is what is tested
+        opskit.on_rollback(done.append, "d")
+        run("b", hosts="app1")
+        opskit.on_rollback(lambda: done.append(fleet.commands[-1]))
+        opskit.on_rollback(done.append, "a")
+        raise error
+    assert raised.value is error
+    assert done == ["a", "app1:b", "d"]
+    assert fleet.commands == ["app1:b", "app1:undo b"]
+    assert raised.value.__notes__ == ["rolled back: 4 of 4 undone"]
+
+
+def test_outside_of_a_transaction_nothing_can_be_registered() -> None:
+    """C2: `on_rollback` and `rollback` are errors where nothing is open, and leave nothing behind."""
+    for call in (lambda: opskit.on_rollback(print), opskit.rollback):
+        with pytest.raises(RollbackError, match="inside a transaction or a task"):
+            call()
+
+
+def test_what_ended_well_inside_is_undone_with_the_outer_one(fleet: Fleet) -> None:
+    """C3: a nested transaction that ended well is the outer one's to undo, once, newest first."""
+    with pytest.raises(ZeroDivisionError), opskit.transaction():  # noqa: PT012 - as above
+        run("one", hosts="app1")
+        with opskit.transaction("inner"):
+            run("two", hosts="app1")
+        run("three", hosts="app1")
+        _ = 1 // 0
+    assert fleet.commands[3:] == ["app1:undo three", "app1:undo two", "app1:undo one"]
+
+
+def test_an_error_caught_outside_of_the_inner_one_leaves_the_outer_one(fleet: Fleet) -> None:
+    """C4: a nested transaction is a savepoint: its error undoes it alone."""
+    with opskit.transaction() as tx:
+        run("one", hosts="app1")
+        with pytest.raises(ZeroDivisionError), opskit.transaction("inner") as inner:  # noqa: PT012 - as above
+            run("two", hosts="app1")
+            _ = 1 // 0
+        run("three", hosts="app1")
+    assert fleet.commands == ["app1:one", "app1:two", "app1:undo two", "app1:three"]
+    assert inner.id == f"{tx.id}.{inner.id.rpartition('.')[2]}"
+    assert len(tx.rollback()) == 2  # what the inner one has undone is not owed any more
+
+
+def test_undone_is_what_was_sent_chunk_by_chunk(fleet: Fleet) -> None:
+    """C5: the newest chunk is undone first, its failed host too, and a host that nothing was sent to never is."""
+    fleet.bad.add(("app2", "x"))
+    with pytest.raises(CommandError) as raised, opskit.transaction():
+        run("x", chunk=1)
+    assert fleet.commands == ["app1:x", "app2:x", "app2:undo x", "app1:undo x"]
+    assert raised.value.results.df["transaction"].notna().all()
+
+
+def test_a_transaction_is_rolled_back_once(fleet: Fleet) -> None:
+    """C6: of two who roll back what has ended well one does it, and the other is told by whom it was done."""
+    with opskit.transaction() as tx:
+        run("x", hosts="app1")
+    assert [row.command for row in tx.rollback("a bad release")] == ["undo x"]
+    with pytest.raises(RollbackError, match=r"was rolled back by .+ on .+ at"):
+        tx.rollback()
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+
+
+def test_an_interrupt_undoes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C7: what runs is ended and is `cancelled`, the undos run, and the interrupt is raised."""
+
+    def answered(_: str, command: str) -> Reply:
+        if command == "x":
+            _thread.interrupt_main()
+        return Reply(hangs=command == "x")
+
+    transport = ScriptedTransport(answered)
+    monkeypatch.setattr(shared, "transport", lambda *_: transport)
+    with pytest.raises(KeyboardInterrupt) as raised, opskit.transaction():
+        run("x", hosts="app1")
+    assert raised.value.results[0].status == "cancelled"  # type: ignore[attr-defined]  # what an interrupt carries
+    assert transport.sent == [("app1", "x"), ("app1", "undo x")]
+
+
+def test_without_a_transaction_nothing_is_undone_by_itself(fleet: Fleet) -> None:
+    """C9: a failed run keeps what it did; `rollback()` undoes it, and `on_error="rollback"` does at once."""
+    fleet.bad |= {("app1", "x"), ("app1", "y")}
+    with pytest.raises(CommandError), opskit.parallel() as session:
+        session.when("in_('app')", "x", undo="undo x")
+    assert [row.status for row in session.results] == ["failed", "ok", "skipped"]
+    assert len(fleet.commands) == 2
+    assert sorted(row.host for row in session.rollback()) == ["app1", "app2"]
+    with pytest.raises(CommandError) as raised:
+        run("y", roles="app", on_error="rollback")
+    assert sorted(fleet.commands[-2:]) == ["app1:undo y", "app2:undo y"]
+    assert raised.value.rolled_back
+    assert raised.value.__notes__ == ["rolled back: 2 of 2 undone"]
+
+
+def test_what_ran_well_is_kept_by_on_error_rollback(fleet: Fleet) -> None:
+    """Nothing is undone of a run that ended well."""
+    assert run("x", on_error="rollback").ok
+    assert len(fleet.commands) == 3
+
+
+def test_a_failing_undo_is_told_and_the_others_still_run(fleet: Fleet) -> None:
+    """T4: every undo is tried; what could not be undone is named in the error, with what to do."""
+    fleet.bad.add(("app1", "undo x"))
+
+    def broken() -> None:
+        raise RuntimeError("chat is down")
+
+    with pytest.raises(ValueError, match="why") as raised, opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x")
+        opskit.on_rollback(broken)
+        raise ValueError("why")
+    (note,) = raised.value.__notes__
+    assert note.startswith("rollback incomplete: 2 of 4 undone; ")
+    assert "RuntimeError: chat is down" in note
+    assert "app1: exit code 1" in note
+    assert f"opskit rollback {tx.id}" in note
+
+
+def test_what_was_left_is_offered_again(fleet: Fleet) -> None:
+    """A second rollback sends only the undos that are not known to have worked."""
+    with opskit.transaction() as tx:
+        run("x", roles="app")
+    fleet.away.add("app2")
+    with pytest.raises(RollbackError, match="it is switched off") as raised:
+        tx.rollback()
+    assert raised.value.results is not None
+    assert [row.status for row in raised.value.results] == ["ok", "unreachable"]
+    fleet.away.clear()
+    assert [(row.host, row.status, row.attempt) for row in tx.rollback()] == [("app2", "ok", 2)]
+
+
+def test_unreachable_and_unsent_steps_are_never_undone(fleet: Fleet) -> None:
+    """R4: what surely was not sent needs no undo."""
+    fleet.away.add("app1")
+    with pytest.raises(CommandError), opskit.transaction():
+        run("x")
+    assert sorted(fleet.commands) == ["app2:undo x", "app2:x", "web1:undo x", "web1:x"]
+
+
+def test_a_command_can_be_registered_with_its_hosts(fleet: Fleet) -> None:
+    """`on_rollback` of a command fixes its hosts and its text at once."""
+    release = "v42"
+    with pytest.raises(ZeroDivisionError), opskit.transaction() as tx:  # noqa: PT012 - as above
+        tx.on_rollback("tell {{ release }} {{ server.name }}", roles="app")
+        release = "other"
+        _ = 1 // 0
+    assert sorted(fleet.commands) == ["app1:tell v42 app1", "app2:tell v42 app2"]
+
+
+def test_a_swallowed_request_still_undoes_the_block(fleet: Fleet) -> None:
+    """Who asks for a rollback gets it, also where the exception is caught in the block."""
+    with pytest.raises(RollbackRequested, match="bad smell"), opskit.transaction():  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        with pytest.raises(RollbackRequested):
+            opskit.rollback("bad smell")
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+
+
+def test_a_transaction_over_many_cells(fleet: Fleet) -> None:
+    """What is begun by hand stays open after an error, says so, and one rollback undoes all its runs."""
+    tx = opskit.begin("runbook")
+    run("one", hosts="app1")
+    fleet.bad.add(("app1", "two"))
+    with pytest.raises(CommandError) as raised:
+        run("two", hosts="app1")
+    (note,) = raised.value.__notes__
+    assert note.startswith(f"runbook ({tx.id}) stays open")
+    with pytest.raises(PlanError, match="is open: end it"):
+        opskit.begin("another")
+    assert [row.command for row in tx.rollback()] == ["undo two", "undo one"]
+    assert run("three", hosts="app1")[0].transaction != tx.id
+
+
+def test_end_keeps_what_was_done(fleet: Fleet) -> None:
+    """After `end` calls are on their own again; the transaction can still be rolled back."""
+    tx = opskit.begin()
+    run("x", hosts="app1")
+    tx.end()
+    assert run("y", hosts="app1")[0].transaction != tx.id
+    assert [row.command for row in tx.rollback()] == ["undo x"]
+    with pytest.raises(RollbackError, match="has ended"):
+        tx.on_rollback(print)
+
+
+def test_leaving_waits_for_what_was_not_waited_for(fleet: Fleet) -> None:
+    """A run with `wait=False` ends before its transaction does, and its failure is the transaction's."""
+    fleet.bad.add(("*", "y"))
+    with pytest.raises(CommandError), opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x", wait=False, hosts="app1")
+        run("y", wait=False, hosts="app2")
+    assert {row.status for row in tx.results} == {"ok", "failed"}
+    assert sorted(fleet.commands[2:]) == ["app1:undo x", "app2:undo y"]
+
+
+def test_threads_are_in_the_transaction_that_they_were_begun_in(fleet: Fleet) -> None:
+    """A thread with a copy of the context, as `asyncio.to_thread` makes one, finds its transaction."""
+
+    async def worked() -> None:
+        async with opskit.transaction():
+            await asyncio.gather(
+                opskit.arun("x", undo="undo x", hosts="app1"), asyncio.to_thread(run, "y", hosts="app2")
+            )
+            raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        asyncio.run(worked())
+    assert set(fleet.commands) == {"app1:x", "app1:undo x", "app2:y", "app2:undo y"}
+
+
+def test_a_thread_of_its_own_is_in_no_transaction(fleet: Fleet) -> None:
+    """Other threads don't fall into a block that they know nothing of."""
+    with pytest.raises(ValueError, match="why"), opskit.transaction():  # noqa: PT012 - as above
+        other = threading.Thread(target=run, args=("x",), kwargs={"hosts": FLEET.select(hosts="app1")})
+        other.start()
+        other.join()
+        raise ValueError("why")
+    assert fleet.commands == ["app1:x"]
+
+
+def test_a_rolled_back_block_takes_nothing_more(fleet: Fleet) -> None:
+    """After `tx.rollback()` in its own block nothing is sent from there, and nothing is undone twice."""
+    with pytest.raises(Cancelled), opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        tx.rollback()
+        run("y", hosts="app1")
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+
+
+def test_nothing_is_sent_before_it_is_written_down(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1, R16: where the journal takes no intent, nothing is sent, and the error says what was."""
+    store = shared.store()
+    write = store.write
+
+    def full(facts: Any) -> frozenset[str]:
+        if any(type(fact).__name__ == "Intent" and fact.seq > 1 for fact in facts):
+            raise JournalError("the disk is full")
+        return write(facts)
+
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(JournalError, match="the disk is full") as raised:
+        run("x", chunk=1)
+    assert fleet.commands == ["app1:x"]
+    assert [row.status for row in raised.value.results] == ["ok", "not_started", "not_started"]  # type: ignore[attr-defined]  # as an interrupt
+
+
+def test_a_key_is_done_once_until_it_is_undone(fleet: Fleet) -> None:
+    """What the journal shows as done under a key is not sent again; undone, it is."""
+    with opskit.transaction() as tx:
+        run("adduser bob", key="bob", hosts="app1")
+    again = run("adduser bob", key="bob", hosts=["app1", "app2"])
+    assert [(row.host, row.status, row.attempt, row.transaction == tx.id) for row in again] == [
+        ("app1", "ok", 0, True),
+        ("app2", "ok", 1, False),
+    ]
+    with pytest.raises(PlanError, match="another command"):
+        run("deluser bob", key="bob", hosts="app1")
+    tx.rollback()
+    assert run("adduser bob", key="bob", hosts="app1")[0].attempt == 1
+
+
+def test_what_can_t_be_undone_asks_first(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`irreversible=True` sends nothing before somebody has agreed."""
+    monkeypatch.setattr("opskit.handle.confirmed", lambda question, remedy: "can't be undone" not in question)
+    with pytest.raises(Cancelled, match="not confirmed"):
+        opskit.run("mkfs", irreversible=True)
+    assert not fleet.commands
