@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from opskit import shared
 from opskit.errors import OpskitError, PlanError
-from opskit.scopes import Scope, Whole, failed_to_undo, open_scope, told
+from opskit.scopes import Scope, open_scope
+from opskit.undoing import failed_to_undo, told
+from opskit.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +77,9 @@ class Booking:
         scope = self._scope
         if how != "succeeded" and self._plan.terms.on_error == "rollback":
             try:
-                rows = await scope.undoing().finish('on_error="rollback"', settings, transport, writer, emit)
+                rows = await scope.undoing().finish(
+                    'on_error="rollback"', scope.whole.known, settings, transport, writer, emit
+                )
             except OpskitError as error:
                 self.rolled_back, self._told = False, [f"the rollback failed: {error}"]
             else:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import json
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from opskit.engine.ports import DEAD_MAN_SECONDS
 from opskit.engine.run import Run
-from opskit.errors import InventoryError, OpskitError
+from opskit.errors import OpskitError
 from opskit.events import UndoEnded, UndoStarted
 from opskit.fleet import Inventory
-from opskit.in_use import default_inventory
-from opskit.masking import mask
 from opskit.record.facts import Intent
 from opskit.record.recorder import Entered, Recorder, outcome_of
 from opskit.record.standing import is_lost, is_owed, tries
 from opskit.results import HostResult, Results
-from opskit.work.kept import unpacked_secrets, unpacked_terms, unpacked_way
+from opskit.undos import Callback
 from opskit.work.plan import Plan, Step
 from opskit.work.terms import RunTerms
 
@@ -33,41 +28,10 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
-    from opskit.fleet import Host
     from opskit.record.facts import Account, Kind, Part
     from opskit.record.recorder import Writer
     from opskit.settings import Settings
-
-NEEDS_NOTEBOOK = "only the notebook or script that registered it can call it, while it still runs"
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """A function that undoes something, with its arguments and the context that it was registered in."""
-
-    function: Callable[..., object]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    context: contextvars.Context
-
-    def __str__(self) -> str:
-        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
-        return mask(f"{getattr(self.function, '__qualname__', repr(self.function))}({', '.join(given)})")
-
-    def packed(self) -> str | None:
-        """As JSON, for another process; None if that could not import the function, or get its arguments."""
-        module, name = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", "")
-        if module in (None, "__main__") or not name.replace(".", "").isidentifier():
-            return None
-        try:
-            text = json.dumps({"function": f"{module}:{name}", "args": self.args, "kwargs": dict(self.kwargs)})
-        except (TypeError, ValueError):
-            return None
-        return text if mask(text) == text else None
-
-
-Known = Step | Callback
-"""What this process can undo an entry by, without having to read it from the journal."""
+    from opskit.undos import Undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +114,10 @@ class Rollback:
         writer: Writes what is intended and what became of it.
         transaction: Its id.
         epoch: Under which this process owns it.
-        known: What this process knows of the undos, by entry.
+        known: By what each entry is undone; or why it can't be from here.
         settings: What holds.
         transport: How hosts are reached.
         emit: Takes every event.
-        calls: Whether functions of another process may be imported and called.
     """
 
     def __init__(
@@ -162,12 +125,10 @@ class Rollback:
         writer: Writer,
         transaction: str,
         epoch: int,
-        known: Mapping[int, Known],
+        known: Mapping[int, Undo],
         settings: Settings,
         transport: Transport,
         emit: Callable[[Event], object],
-        *,
-        calls: bool = False,
     ) -> None:
         self._writer = writer
         self._transaction = transaction
@@ -176,7 +137,6 @@ class Rollback:
         self._settings = settings
         self._transport = transport
         self._emit = emit
-        self._calls = calls
         self._running: set[Run] = set()
         self._rows: dict[int, HostResult] = {}
         self._began = time.monotonic()
@@ -221,7 +181,9 @@ class Rollback:
             await asyncio.sleep(max(0.0, self._began + DEAD_MAN_SECONDS - time.monotonic()))
             if self.cancelled:
                 return
-        steps = {account.entry.seq: self._step(account) for account in accounts}
+        steps = self._steps(accounts)
+        if not steps:
+            return
         tried = {account.entry.seq: tries(account) for account in accounts}
         hosts = {step.host.name: step.host for step in steps.values()}
         plan = Plan(
@@ -247,7 +209,7 @@ class Rollback:
             await run.finish()
         except OpskitError as error:  # of what is needed to reach them, something is missing
             for account in accounts:
-                self._rows[account.entry.seq] = self._untouched(account, str(error))
+                self._rows.setdefault(account.entry.seq, self._untouched(account, str(error)))
             return
         finally:
             self._running.discard(run)
@@ -258,24 +220,23 @@ class Rollback:
         if run.fault is not None:
             raise run.fault
 
-    def _step(self, account: Account) -> Step:
-        entry = account.entry
-        known = self._known.get(entry.seq)
-        if isinstance(known, Step):
-            return known
-        assert entry.way is not None
-        assert entry.terms is not None
-        terms = unpacked_terms(entry.terms)
-        host = _as_in_use(unpacked_way(entry.way)).as_user(terms.user)
-        secrets = unpacked_secrets(entry.secrets or "[]")
-        return Step(host, entry.branch, entry.undo or "", terms, entry.chunk, secrets)
+    def _steps(self, accounts: Sequence[Account]) -> dict[int, Step]:
+        """The commands of those that have one; the rows of the others say why not."""
+        steps = {}
+        for account in accounts:
+            match self._known.get(account.entry.seq):
+                case Step() as step:
+                    steps[account.entry.seq] = step
+                case why:
+                    self._rows[account.entry.seq] = self._untouched(account, str(why))
+        return steps
 
     async def _call(self, account: Account) -> None:
         """Call a function in a thread, in the context that it was registered in."""
         entry = account.entry
-        known = self._callback(account)
-        if isinstance(known, str):
-            self._rows[entry.seq] = self._untouched(account, known)
+        known = self._known.get(entry.seq)
+        if not isinstance(known, Callback):
+            self._rows[entry.seq] = self._untouched(account, str(known))
             return
         attempt, begun = tries(account) + 1, datetime.now(UTC)
         await self._writer.write([Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)])
@@ -294,16 +255,6 @@ class Rollback:
         self._rows[entry.seq] = row
         self._writer.add(outcome_of(row, self._transaction, entry.seq, attempt, undo=True))
 
-    def _callback(self, account: Account) -> Callback | str:
-        """The function; or why it can't be called."""
-        entry = account.entry
-        known = self._known.get(entry.seq)
-        if isinstance(known, Callback):
-            return known
-        if entry.call is None:
-            return NEEDS_NOTEBOOK
-        return _imported(entry.call) if self._calls else "nobody has agreed to its being called from here"
-
     def _untouched(self, account: Account, why: str) -> HostResult:
         entry = account.entry
         return HostResult(
@@ -313,29 +264,6 @@ class Rollback:
 
 def _silent(_: Event) -> None:
     """Tell nobody: of undos the rollback itself tells."""
-
-
-def _as_in_use(host: Host) -> Host:
-    """The host as the inventory in use has it, if it is the same: that may know passwords, which no journal does."""
-    try:
-        found = default_inventory()[host.name]
-    except InventoryError:
-        return host
-    same = (found.address, found.port, found.user) == (host.address, host.port, host.user)
-    return found if same else host
-
-
-def _imported(packed: str) -> Callback | str:
-    """A function that another process has registered; or why it can't be had."""
-    call = json.loads(packed)
-    module, _, name = call["function"].partition(":")
-    try:
-        function: Any = import_module(module)
-        for part in name.split("."):
-            function = getattr(function, part)
-    except (ImportError, AttributeError) as error:
-        return f"{call['function']} can't be imported here: {error}"
-    return Callback(function, tuple(call["args"]), call["kwargs"], contextvars.copy_context())
 
 
 def _called(callback: Callback) -> str | None:

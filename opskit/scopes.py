@@ -5,43 +5,28 @@ A scope is what a call finds when it asks where it is made; see `transactions`.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import os
-import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from opskit import bridge, shared
-from opskit.bridge.questions import Questions
 from opskit.errors import Cancelled, InventoryError, RollbackError
-from opskit.observers import observers
-from opskit.record.ids import new_id
 from opskit.results import Results
-from opskit.rollbacks import Callback, Rollback, arranged, entries
 from opskit.scope import Scoped
-from opskit.settings import current as settings_now
+from opskit.undoing import Undoing
+from opskit.undos import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from opskit.engine.ports import How, Transport
-    from opskit.events import Event
+    from opskit.engine.ports import How
     from opskit.record.entering import PackedTerms
-    from opskit.record.facts import Account, Fact, Kind
-    from opskit.record.moves import State
+    from opskit.record.facts import Fact, Kind
     from opskit.record.recorder import Entered, Recorder, Writer
-    from opskit.record.store import Store
     from opskit.results import HostResult
-    from opskit.rollbacks import Known
-    from opskit.settings import Settings
+    from opskit.whole import Whole
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
-
-BELOW: Final = 8
 
 
 class Begun(Protocol):
@@ -58,55 +43,6 @@ class Begun(Protocol):
 
     def commands(self) -> Results:
         """The rows of its commands as of now."""
-
-
-class Whole:
-    """A transaction in the process that began it.
-
-    Attributes:
-        id: A ULID.
-        epoch: Under which this process owns it.
-        known: What this process can undo its entries by.
-        over: Whether it has ended, or was rolled back.
-        written: Whether the journal knows of it.
-    """
-
-    def __init__(self, kind: Kind, name: str | None) -> None:
-        self.id = new_id()
-        self.kind: Kind = kind
-        self.name = name
-        self.epoch = 1
-        self.known: dict[int, Known] = {}
-        self.over = False
-        self.store: Store = shared.store()
-        self._numbers = itertools.count(1)
-        self.written = False
-        self._guard = threading.Lock()
-
-    def number(self) -> int:
-        """The next number of an entry or a part; they share them, and so stand in order."""
-        return next(self._numbers)
-
-    def write(self, facts: Sequence[Fact]) -> None:
-        """Write facts down, after the fact that there is such a transaction. Blocks; raises JournalError."""
-        self.begin()
-        self.store.write(facts)
-
-    def begin(self) -> None:
-        """Write down that there is such a transaction, once. Blocks; raises JournalError."""
-        from opskit.record.facts import Transaction
-
-        with self._guard:
-            if not self.written:
-                self.store.begin(Transaction(self.id, self.name, self.kind, _notebook(), datetime.now(UTC)))
-                self.written = True
-
-    def end(self, how: How) -> None:
-        """Write down how it ended, if it did not before. Blocks; raises JournalError."""
-        if not self.over:
-            self.over = True
-            if self.written:
-                self.store.move(self.id, how)
 
 
 class Scope:
@@ -264,131 +200,5 @@ class Scope:
         return Undoing(self.whole.store, self.whole.id, self.number, self.whole)
 
 
-def _notebook() -> str | None:
-    """Which notebook or script this is, as far as is known."""
-    name = os.environ.get("JPY_SESSION_NAME") or getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if name is None else str(name)
-
-
-class Undoing:
-    """A rollback, from its claim to its end.
-
-    Args:
-        store: The journal's.
-        transaction: Its id.
-        part: The part that is undone; 0: all of it.
-        whole: The transaction, where this process has begun it.
-        calls: Whether functions of another process may be imported and called.
-        force: Whether an owner that is still alive is not asked.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        transaction: str,
-        part: int = 0,
-        whole: Whole | None = None,
-        *,
-        calls: bool = False,
-        force: bool = False,
-    ) -> None:
-        self._store = store
-        self._transaction = transaction
-        self._part = part
-        self._whole = whole
-        self._calls = calls
-        self._force = force
-        self._rollback: Rollback | None = None
-        self._cancelled = False
-
-    def owed(self) -> list[Account]:
-        """What would be undone, in order. Blocks."""
-        return entries(self._arranged(self._store.now(self._transaction).transaction.kind))
-
-    def _arranged(self, kind: Kind) -> Any:
-        parts = self._store.parts(self._transaction)
-        own = next((part.kind for part in parts if part.number == self._part), kind)
-        return arranged(own, parts, self._store.accounts(self._transaction), self._part)
-
-    async def finish(
-        self, why: str | None, settings: Settings, transport: Transport, writer: Writer, emit: Callable[[Event], object]
-    ) -> Results:
-        """Undo it, on the engine's loop; a row for each undo.
-
-        Raises:
-            RollbackError: It is being rolled back already, is rolled back, or can't be for another reason; says who.
-            JournalError: It can't be written down.
-        """
-        if self._whole is not None and not self._whole.written:
-            self._whole.over = self._whole.over or not self._part
-            return Results(())
-        await writer.flush()
-        epoch, kind = await asyncio.to_thread(self._claimed, why)
-        node = await asyncio.to_thread(self._arranged, kind)
-        known: Mapping[int, Known] = self._whole.known if self._whole is not None else {}
-        rollback = Rollback(writer, self._transaction, epoch, known, settings, transport, emit, calls=self._calls)
-        self._rollback = rollback
-        if self._cancelled:
-            rollback.cancel()
-        rows = await rollback.finish(node)
-        await writer.flush()
-        if not self._part:
-            complete = all(row.ok for row in rows) and not rollback.cancelled
-            after: State = "rolled_back" if complete else "rollback_partial"
-            await asyncio.to_thread(self._store.move, self._transaction, after)
-        return rows
-
-    def _claimed(self, why: str | None) -> tuple[int, Kind]:
-        if self._part and self._whole is not None:
-            return self._whole.epoch, self._whole.kind
-        now = self._store.claim(self._transaction, "rolling_back", why, force=self._force)
-        if self._whole is not None:
-            self._whole.epoch, self._whole.over = now.epoch, True
-        return now.epoch, now.transaction.kind
-
-    def cancel(self) -> None:
-        """End what runs, and undo nothing more."""
-        self._cancelled = True
-        if self._rollback is not None:
-            self._rollback.cancel()
-
-    def wait(self, why: str | None) -> Results:
-        """Undo it, and wait for the end in the calling thread. Raises as `finish`, and KeyboardInterrupt."""
-        engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
-        transport = shared.transport(engine, settings, questions.ask)
-        watching = observers()
-
-        def emit(event: Event) -> None:
-            for observer in watching:
-                bridge.harmless(partial(observer, event))()
-
-        with questions.heard():
-            future = engine.submit(self.finish(why, settings, transport, shared.writer(engine, self._store), emit))
-            bridge.block(future, questions.answer, lambda: engine.call(self.cancel))
-        return future.result()
-
-
-def told(rows: Results, transaction: str) -> str:
-    """One line on what a rollback came to."""
-    left = [row for row in rows if not row.ok]
-    if not left:
-        return f"rolled back: {len(rows)} of {len(rows)} undone" if rows else "rolled back: nothing was to be undone"
-    named = "; ".join(f"{row.host or row.command}: {row.error or row.status}" for row in left[:BELOW])
-    more = f"; and {len(left) - BELOW} more" if len(left) > BELOW else ""
-    return (
-        f"rollback incomplete: {len(rows) - len(left)} of {len(rows)} undone; {named}{more}; "
-        f"to try the rest again: opskit rollback {transaction}"
-    )
-
-
 open_scope: Scoped[Scope | None] = Scoped("opskit_transaction", None)
 """The scope that calls are made in; None outside of any transaction."""
-
-
-def failed_to_undo(rows: Results, transaction: str) -> RollbackError | None:
-    """The error of a rollback that could not undo everything."""
-    if all(row.ok for row in rows):
-        return None
-    error = RollbackError(told(rows, transaction))
-    error.results = rows
-    return error

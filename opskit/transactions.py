@@ -10,9 +10,11 @@ from opskit.calling import caller, place
 from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
-from opskit.rollbacks import Callback
-from opskit.scopes import Scope, Whole, failed_to_undo, open_scope, told
+from opskit.scopes import Scope, open_scope
 from opskit.settings import current
+from opskit.undoing import failed_to_undo, told
+from opskit.undos import Callback
+from opskit.whole import Whole
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:

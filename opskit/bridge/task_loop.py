@@ -19,7 +19,7 @@ class TaskLoop:
         self._begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] | None = None
 
     def finish(self, awaitable: Awaitable[object]) -> None:
-        """Await on the loop, in a copy of the caller's context, while the calling thread waits; raises what that does."""
+        """Await something on the loop, in a copy of the caller's context, and wait for that; raises what it raises."""
         with self._guard:
             if self._begun is None:
                 self._begun = Future()

@@ -29,7 +29,7 @@ from opskit.record.facts import Note
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
-from opskit.scopes import Undoing, failed_to_undo
+from opskit.undoing import Undoing, failed_to_undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from opskit.journal.history import History, Summary
-    from opskit.record.facts import Account, Kind, Note, Now
+    from opskit.record.facts import Account, Kind, Note, Now, Part
     from opskit.results import HostResult
 
 _BLOCKS: Final = 20
@@ -110,7 +111,7 @@ def as_text(history: History) -> str:
         lines += _indented(block.depth, [*_titled(block), *_rows(block.rows)])
         if block.undo is not None:
             lines += _indented(block.depth + 1, [f"undo: {block.undo}"])
-            lines += _indented(block.depth + 2, _rows(block.undos))
+            lines += _indented(block.depth + 1, _rows(block.undos))
         lines += _indented(block.depth + 1, block.notes)
     return "\n".join([*lines, *_foot(history)])
 
@@ -159,30 +160,42 @@ def _foot(history: History) -> Iterator[str]:
 
 
 def _shown(history: History) -> Iterator[_Block]:
-    blocks = _blocks(history, 0, history.now.transaction.kind, 0)
+    blocks = _Parts(history).blocks(0, history.now.transaction.kind)
     yield from islice(blocks, _BLOCKS)
     if left := sum(1 for _ in blocks):
         yield _Block(0, f"... and {left:,} more: opskit.journal.results({history.now.transaction.id!r}) has every row")
 
 
-def _blocks(history: History, number: int, kind: Kind, depth: int) -> Iterator[_Block]:
-    """What a part is made of, in the order in which it was begun."""
-    inner = [part for part in history.parts if part.parent == number]
-    if kind == "parallelize":
-        yield _Block(depth, "", rows=[history.task_row(task) for task in inner])
-    own: dict[object, list[Account]] = {}
-    for account in history.accounts:
-        entry = account.entry
-        if entry.part == number:
-            alike = (entry.branch, entry.command is None, None if entry.host else entry.undo)
-            own.setdefault(alike, []).append(account)
-    for accounts in own.values():
-        yield _block(history, accounts, depth)
-    for part in inner:
-        below = list(_blocks(history, part.number, part.kind, depth + 1))
-        if below:
-            yield _Block(depth, f"{part.number}. {_named(part.kind, part.name)}")
-            yield from below
+class _Parts:
+    """The parts of a transaction, with what belongs to each."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._inner: defaultdict[int, list[Part]] = defaultdict(list)
+        for part in history.parts:
+            self._inner[part.parent].append(part)
+        self._own: defaultdict[int, dict[object, list[Account]]] = defaultdict(dict)
+        for account in history.accounts:
+            entry = account.entry
+            alike = entry.branch, entry.command is None, None if entry.host else entry.undo
+            self._own[entry.part].setdefault(alike, []).append(account)
+
+    def blocks(self, number: int, kind: Kind, depth: int = 0) -> Iterator[_Block]:
+        """What a part is made of, in the order in which that was begun."""
+        if kind == "parallelize":
+            yield _Block(depth, "", rows=[self._history.task_row(task) for task in self._inner[number]])
+        accounts = {found[0].entry.seq: found for found in self._own[number].values()}
+        parts = {part.number: part for part in self._inner[number]}
+        for place in sorted([*accounts, *parts]):
+            if place in accounts:
+                yield _block(self._history, accounts[place], depth)
+                continue
+            part = parts[place]
+            below = self.blocks(part.number, part.kind, depth + 1)
+            if (first := next(below, None)) is not None:
+                yield _Block(depth, f"{part.number}. {_named(part.kind, part.name)}")
+                yield first
+                yield from below
 
 
 def _block(history: History, accounts: Sequence[Account], depth: int) -> _Block:
@@ -207,7 +220,7 @@ def _left(history: History, accounts: Sequence[Account]) -> Iterator[str]:
         {"not undone": left}
         if history.now.state == "closed"
         else {
-            "to be undone": owed,
+            "can be undone": owed,
             "left to a person, since nobody knows what became of the undo": [one for one in left if one not in owed],
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from opskit.errors import RollbackError
@@ -11,7 +11,7 @@ from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
 from opskit.results import HostResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -63,14 +63,14 @@ class History:
         now: Where it stands.
         moves: How it came there.
         accounts: Its steps and undos, and what became of each.
-        tasks: Those that have ended.
+        tasks: Those that have ended, by their part's number.
     """
 
     now: Now
     moves: Sequence[Now]
     accounts: Sequence[Account]
     parts: Sequence[Part] = ()
-    tasks: Sequence[TaskEnded] = ()
+    tasks: Mapping[int, TaskEnded] = field(default_factory=dict)
     notes: Sequence[Note] = ()
 
     @classmethod
@@ -79,7 +79,8 @@ class History:
         now = store.now(transaction)
         found = now.transaction.id
         moves, accounts = store.moves(found), store.accounts(found)
-        return cls(now, moves, accounts, store.parts(found), store.tasks(found), store.notes(found))
+        tasks = {task.number: task for task in store.tasks(found)}
+        return cls(now, moves, accounts, store.parts(found), tasks, store.notes(found))
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -153,8 +154,7 @@ class History:
     def task_row(self, task: Part) -> HostResult:
         """The row of a task; one that has not ended is `running`, or unknown where its owner died."""
         made = HostResult("", task.name, None, "running", chunk=task.chunk, attempt=1, transaction=task.transaction)
-        ended = next((found for found in self.tasks if found.number == task.number), None)
-        if ended is not None:
+        if (ended := self.tasks.get(task.number)) is not None:
             return replace(
                 made,
                 status=ended.status,

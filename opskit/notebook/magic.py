@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from opskit import in_use, session
-from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, SettingsError, did_you_mean
-from opskit.fleet import Inventory
+from opskit import session
+from opskit.errors import Cancelled, CommandError, OpskitError, PlanError
 from opskit.fleet.names import Names
-from opskit.fleetlab import Fleet
 from opskit.notebook import cell as cell_text
 from opskit.notebook import flags as flag_text
-from opskit.rendering.folding import fold
-from opskit.settings import current, describe
+from opskit.notebook.line import USAGE as LINE_USAGE
+from opskit.notebook.line import Line
+from opskit.settings import current
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from IPython.core.interactiveshell import InteractiveShell
 
     from opskit.handle import Handle
     from opskit.results import Results
@@ -31,8 +29,9 @@ if TYPE_CHECKING:
 class OpskitMagics(Magics):
     """`%%parallel`, `%parallel` and `%opskit`."""
 
-    _fleet: Fleet | None = None
-    _fleet_hosts = Inventory(())
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._line = Line(lambda: self._variables, _HELP)
 
     @no_var_expand
     @line_cell_magic
@@ -65,18 +64,8 @@ class OpskitMagics(Magics):
     @no_var_expand
     @line_magic
     def opskit(self, line: str) -> object:
-        """Set opskit up: `%opskit use hosts.yaml`, `%opskit fleet up 8`, `%opskit config`, `%opskit help`."""
-        word, _, rest = line.strip().partition(" ")
-        verbs: dict[str, Callable[[str], object]] = {
-            "use": self._use,
-            "fleet": self._fleet_verb,
-            "config": self._config,
-            "help": self._help,
-            "": self._help,
-        }
-        if word not in verbs:
-            raise PlanError(f"%opskit: there is no {word!r}{did_you_mean(word, [verb for verb in verbs if verb])}")
-        return verbs[word](rest.strip())
+        """Set opskit up, and look back: `%opskit use hosts.yaml`, `%opskit journal`, `%opskit help` and so on."""
+        return self._line.do(line)
 
     @property
     def _variables(self) -> dict[str, Any]:
@@ -87,55 +76,6 @@ class OpskitMagics(Magics):
     def _keep(self, name: str | None, value: object) -> None:
         if name is not None:
             self._variables[name] = value
-
-    def _use(self, what: str) -> None:
-        """Take an inventory from a file, or from a variable of the notebook that holds one or a file's path."""
-        what = what.strip("'\"")
-        if not what:
-            raise PlanError("%opskit use: name an inventory's file, or a variable that holds an inventory")
-        held = self._variables.get(what, what)
-        if not isinstance(held, (Inventory, str, PathLike)):
-            raise PlanError(
-                f"%opskit use: {what} is a variable of type {type(held).__name__}, and no inventory; "
-                "opskit.Inventory.from_frame makes one of a DataFrame"
-            )
-        in_use.use(held)
-        self._told()
-
-    def _fleet_verb(self, words: str) -> None:
-        """`up [COUNT]` or `down`: the embedded fleet, as long as this kernel lives."""
-        verb, _, count = words.partition(" ")
-        if verb not in ("up", "down") or (count and not (verb == "up" and count.strip().isdecimal())):
-            raise PlanError("%opskit fleet: write `%opskit fleet up 8` or `%opskit fleet down`")
-        fleet = Fleet(int(count or 8)) if verb == "up" else None
-        if self._fleet is not None:
-            self._fleet.down()
-            self._fleet = None
-            in_use.forget(self._fleet_hosts)
-        if fleet is None:
-            print("no embedded fleet is up")  # noqa: T201 - a magic's answer
-            return
-        fleet.up()
-        self._fleet, self._fleet_hosts = fleet, fleet.inventory
-        in_use.use(self._fleet_hosts)
-        self._told()
-
-    def _told(self) -> None:
-        inventory = in_use.default_inventory()
-        print(f"{len(inventory)} hosts in use: {inventory}")  # noqa: T201 - a magic's answer
-        for role in sorted(inventory.roles):
-            print(f"  {role}: {fold(host.name for host in inventory if role in host.roles)}")  # noqa: T201 - as above
-
-    def _config(self, name: str) -> None:
-        """Every setting, or the one that is named."""
-        found = [row for row in describe() if name in ("", row[0])]
-        if not found:
-            raise SettingsError(f"%opskit config: no setting is called {name!r}; %opskit config shows them all")
-        for setting, value, doc in found:
-            print(f"{setting:22} {value:24} {doc}")  # noqa: T201 - as above
-
-    def _help(self, _: str) -> None:
-        print(_HELP)  # noqa: T201 - as above
 
 
 def _add_branches(draft: Draft, body: str, names: Names) -> None:
@@ -183,8 +123,5 @@ In values of flags, $name and {{name}} are the notebook's variables; in commands
 
 {flag_text.usage()}
 
-%opskit use hosts.yaml   take an inventory from a file, or from a variable
-%opskit fleet up 8       start real SSH servers on this machine to play with; %opskit fleet down ends them
-%opskit config           every setting and what it is now
-"""
+{LINE_USAGE}"""
 OpskitMagics.parallel.__doc__ = _HELP

@@ -143,10 +143,10 @@ class Database:
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            who = ""
             with suppress(JournalError):
-                return (
-                    f"is locked by another process for {PATIENCE:g} s now{self.who_else()}: end that one, or try again"
-                )
+                who = self.who_else()
+            return f"is locked by another process for {PATIENCE:g} s now{who}: end that one, or try again"
         return _WORDS.get(code, f"can't be used ({cause}): is it a journal of opskit? Else choose another path")
 
     def _upgrade(self) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 
@@ -124,14 +124,13 @@ class Store:
         """
         with self._writing() as connection:
             lost = self._lost(connection, [fact for fact in facts if isinstance(fact, Intent)])
-            for kind in tables.FACTS:
-                rows = [
-                    tables.row(fact)
-                    for fact in facts
-                    if type(fact) is kind and (kind is not Intent or fact.transaction not in lost)
-                ]
-                if rows:
-                    connection.exec_driver_sql(_insertion(kind, connection.dialect), rows)
+            rows: dict[type, list[tuple[Any, ...]]] = {kind: [] for kind in tables.FACTS}
+            for fact in facts:
+                if not (isinstance(fact, Intent) and fact.transaction in lost):
+                    rows[type(fact)].append(tables.row(fact))
+            for kind, written in rows.items():
+                if written:
+                    connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
         return lost
 
     def move(self, transaction: str, after: State, why: str | None = None) -> Now:

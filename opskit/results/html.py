@@ -69,7 +69,8 @@ def _fate(status: Status, count: str = "") -> str:
 
 def _table(groups: Sequence[Group]) -> str:
     branches = any(group.first.branch is not None for group in groups)
-    titles = ["status", "hosts", *(["branch"] if branches else []), "exit", "seconds", "output"]
+    named = "branch" if any(group.hosts for group in groups) else "task"
+    titles = ["status", "hosts", *([named] if branches else []), "exit", "seconds", "output"]
     head = "".join(f'<th style="{_CELL};{_QUIET};border-top:none;font-weight:normal">{title}</th>' for title in titles)
     body = "".join(f'<tr style="background:transparent">{_cells(group, branches=branches)}</tr>' for group in groups)
     table = "border-collapse:collapse;table-layout:auto;margin:0;border:none;font-size:13px"
@@ -78,9 +79,9 @@ def _table(groups: Sequence[Group]) -> str:
 
 def _cells(group: Group, *, branches: bool) -> str:
     row = group.first
-    hosts = len(names(group.rows))
+    rows = len(names(group.rows)) or len(group.rows)
     folded = html(_shortened(group.hosts)).replace(",", ",<wbr>")
-    many = f' <span style="{_QUIET};white-space:nowrap">({hosts:,})</span>' if hosts > 1 else ""
+    many = f' <span style="{_QUIET};white-space:nowrap">({rows:,})</span>' if rows > 1 else ""
     ended = html(row.signal) if row.signal is not None else str(row.exit_code if row.exit_code is not None else "")
     branch = [_bounded(html(one_line(row.branch or "", _NAMES)))] if branches else []
     cells = [_fate(row.status), _bounded(folded + many), *branch, ended, group.seconds, _output(group)]

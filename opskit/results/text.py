@@ -71,11 +71,11 @@ def _table(groups: Sequence[Group]) -> list[str]:
 
 def _cells(group: Group) -> tuple[str, ...]:
     status = LOOKS[group.first.status]
-    hosts = len(names(group.rows))
+    many = len(names(group.rows)) or len(group.rows)
     return (
         f"{status.symbol} {status.word}",
         one_line(group.ended, _ENDED),
-        f"{hosts:,}" if hosts > 1 else "",
+        f"{many:,}" if many > 1 else "",
         one_line(group.hosts, _HOSTS),
         f"{group.seconds} s" if group.seconds else "",
         one_line(group.first.branch or "", _HOSTS),

@@ -14,10 +14,12 @@ from opskit import bridge, checks, views
 from opskit.booking import expect_may_block
 from opskit.errors import PlanError, TimeoutExceeded, did_you_mean, give_results
 from opskit.results import Results
-from opskit.scopes import Scope, Whole, failed_to_undo, open_scope
+from opskit.scopes import Scope, open_scope
 from opskit.settings import current
+from opskit.tasks.coordinator import Coordinator
 from opskit.tasks.task import Task
-from opskit.tasks.work import Work
+from opskit.undoing import failed_to_undo
+from opskit.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +70,7 @@ class Parallelize:
         self._name = name
         self._wait = wait
         self._tasks: list[Task] = []
-        self._work: Work | None = None
+        self._coordinator: Coordinator | None = None
         self._waited_for = False
         self._view: views.View = views.Silent()
         self._paint = bridge.harmless(lambda: self._view.paint(self._begun.progress))
@@ -129,30 +131,30 @@ class Parallelize:
                 undone. A second interrupt does not wait for that.
         """
         expect_may_block()
-        work = self._begun
+        coordinator = self._begun
         try:
             timeout = None if timeout is None else checks.number(timeout)
         except ValueError as error:
             raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
         try:
-            bridge.block(work.ended, self._paint, self._interrupted(KeyboardInterrupt), timeout)
+            bridge.block(coordinator.ended, self._paint, self._interrupted(KeyboardInterrupt), timeout)
         except KeyboardInterrupt as interrupt:
-            self._leave(work, interrupt)
+            self._leave(coordinator, interrupt)
             raise
-        if not work.ended.done():
+        if not coordinator.ended.done():
             assert timeout is not None
             raise TimeoutExceeded(f"tasks still run after {timeout:g} s; .cancel() would end them", self.results)
-        return self._judged(work)
+        return self._judged(coordinator)
 
     async def wait_async(self) -> Results:
         """As `wait`, awaited; a caller that is cancelled cancels the session."""
-        work = self._begun
+        coordinator = self._begun
         try:
-            await bridge.awaiting(work.ended, self._paint, self._interrupted(asyncio.CancelledError))
+            await bridge.awaiting(coordinator.ended, self._paint, self._interrupted(asyncio.CancelledError))
         except asyncio.CancelledError as cancellation:
-            self._leave(work, cancellation)
+            self._leave(coordinator, cancellation)
             raise
-        return self._judged(work)
+        return self._judged(coordinator)
 
     def cancel(self, hosts: Hosts = None) -> None:
         """End the tasks' remote work, on these hosts or on all; returns at once.
@@ -176,12 +178,12 @@ class Parallelize:
             RollbackError: Something could not be undone (`.results` has the rows); or all was undone before, or
                 somebody is at it: says who.
         """
-        work, rows = self._begun, None
+        coordinator, rows = self._begun, None
         if not self.done:
-            work.cancel(None)
+            coordinator.cancel(None)
             self.join()
-            rows = work.undone
-        scope = work.scope
+            rows = coordinator.undone
+        scope = coordinator.scope
         if rows is None:
             rows = scope.undoing().wait(None) if scope.whole.written else Results(())
         if (error := failed_to_undo(rows, scope.whole.id)) is not None:
@@ -204,10 +206,10 @@ class Parallelize:
     @property
     def done(self) -> bool:
         """Whether all has ended, the rollback too."""
-        return self._work is not None and self._work.ended.done()
+        return self._coordinator is not None and self._coordinator.ended.done()
 
     def __repr__(self) -> str:
-        begun = "not begun" if self._work is None else f"{self._work.progress.running} running"
+        begun = "not begun" if self._coordinator is None else f"{self._coordinator.progress.running} running"
         state = "ended" if self.done else begun
         return f"<{self._name or 'parallelize'}, {len(self._tasks)} tasks: {state}; .wait(), .cancel(), .results>"
 
@@ -238,13 +240,13 @@ class Parallelize:
                 await self.wait_async()
 
     @property
-    def _begun(self) -> Work:
-        if self._work is None:
+    def _begun(self) -> Coordinator:
+        if self._coordinator is None:
             raise PlanError("nothing was begun: tasks begin when the block of their `parallelize` has ended well")
-        return self._work
+        return self._coordinator
 
     def _expect_open(self) -> None:
-        if self._work is not None:
+        if self._coordinator is not None:
             raise PlanError("the block of this `parallelize` has ended: nothing can be added, and it can't run again")
 
     def _begin(self) -> None:
@@ -256,7 +258,7 @@ class Parallelize:
             scope = outer.part("parallelize", self._name)
         if not scope.is_silent:
             self._view = views.choose()
-        self._work = Work(scope, self._tasks, self._chunk, self._name)
+        self._coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)
         if outer is not None:
             outer.hold(self)
 
@@ -271,17 +273,17 @@ class Parallelize:
 
         return cancel
 
-    def _leave(self, work: Work, interrupt: BaseException) -> None:
+    def _leave(self, coordinator: Coordinator, interrupt: BaseException) -> None:
         """Let an interrupt tell what became of the tasks; what still runs is not known."""
         self._waited_for = True
-        self._view.close(work.progress)
-        for note in getattr(work.error, "__notes__", ()):
+        self._view.close(coordinator.progress)
+        for note in getattr(coordinator.error, "__notes__", ()):
             interrupt.add_note(note)
-        give_results(interrupt, work.results("unknown"))
+        give_results(interrupt, coordinator.results("unknown"))
 
-    def _judged(self, work: Work) -> Results:
+    def _judged(self, coordinator: Coordinator) -> Results:
         self._waited_for = True
-        self._view.close(work.progress)
-        if work.error is not None:
-            raise work.error
-        return work.results()
+        self._view.close(coordinator.progress)
+        if coordinator.error is not None:
+            raise coordinator.error
+        return coordinator.results()

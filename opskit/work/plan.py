@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from opskit.errors import PlanError
-from opskit.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from opskit.fleet import Host, Inventory
     from opskit.results import Results
+    from opskit.secrets import Secret
     from opskit.work.terms import RunTerms, Terms
 
 
@@ -176,8 +176,7 @@ class Plan:
         steps = (*self.steps, *self.checks)
         found = dict.fromkeys(secret for step in steps for secret in (*step.secrets, *step.undo_secrets))
         for terms in {id(step.terms): step.terms for step in steps}.values():
-            given = (terms.stdin, *(value for _, value in (*terms.env, *terms.answers)))
-            found |= dict.fromkeys(value for value in given if isinstance(value, Secret))
+            found |= dict.fromkeys(terms.secrets)
         return tuple(found)
 
     def __str__(self) -> str:

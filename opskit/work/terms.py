@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from opskit.errors import PlanError
+from opskit.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from opskit.results import Results
-    from opskit.secrets import Secret
     from opskit.settings import Settings
     from opskit.work.options import OnOutput
     from opskit.work.values import Answers, Share
@@ -35,6 +35,12 @@ class Terms:
     sudo: str | None = None
     pty: bool = False
     answers: Answers = ()
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The secrets that these terms hold."""
+        given = (self.stdin, *(value for _, value in (*self.env, *self.answers)))
+        return tuple(value for value in given if isinstance(value, Secret))
 
     @cached_property
     def of_undo(self) -> Terms:

@@ -7,18 +7,20 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opskit.record.standing import SURELY_NOT_SENT
 from opskit.record.store import Store
-from tests.system.ground import python, said_by
+from tests.system.ground import python
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
     from opskit.record.facts import Account, Intent, Outcome
     from tests.system.sshd import SshdFleet
@@ -30,17 +32,19 @@ HOSTS: Final = ["h1", "h2", "h3", "h4", "h5", "h6"]
 CHUNK: Final = 2
 
 ACT: Final = """#!/bin/sh
-# act TX do|undo HOST: changes what HOST links to, and says so in HOST's own log, each time in one write.
+# act TX do|undo HOST: changes what HOST links to, and says so in HOST's own log, each time in one write. It is deaf to
+# TERM, so that it takes the host as long as it can to end it.
 cd "${0%/*}" || exit 1
 tx=$1 what=$2 host=$3
+trap "" TERM
 say() { flock "$host.lock" sh -c 'echo "$1" >>"$0"' "$host.log" "$tx $what $$ $1"; }
 others=$(sed -n 's/^.* \\([0-9]*\\) start$/\\1/p' "$host.log" 2>/dev/null)
 say start
 for other in $others; do
   case $(cat "/proc/$other/stat" 2>/dev/null) in "" | *") Z "*) ;; *) say "beside $other" ;; esac
 done
-sleep 0.02
-until [ -e go ]; do sleep 0.01; done
+sleep "0.$(($$ % 3))$(($$ % 7))"
+until [ -e "$what.go" ]; do sleep 0.01; done
 case $what in do) ln -sfn new "$host" ;; undo) ln -sfn old "$host" ;; esac
 say end
 """
@@ -95,6 +99,11 @@ ABANDON: Final = (
 RECOVER: Final = (
     _OPENED
     + """
+    import os, time
+    opskit.journal.unfinished()
+    print("ready", flush=True)
+    while not os.path.exists(sys.argv[5]):
+        time.sleep(0.001)
     for transaction in opskit.journal.unfinished().transaction:
         try:
             opskit.journal.rollback(transaction)
@@ -102,7 +111,7 @@ RECOVER: Final = (
             print(error)
 """
 )
-"""Rolls back whatever it finds unfinished; says what it could not undo."""
+"""Rolls back what it finds unfinished, as soon as there is a file; says what it could not undo."""
 
 RACE: Final = (
     _OPENED
@@ -141,6 +150,25 @@ class Line:
     event: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rescuer:
+    """A process that recovers what is unfinished, once it is told to begin."""
+
+    process: subprocess.Popen[str]
+    _signal: Path
+
+    def begin(self) -> None:
+        """Let it begin."""
+        self._signal.touch()
+
+    def said(self) -> list[str]:
+        """What it said in the end, which must be a good one."""
+        self.begin()
+        out, err = self.process.communicate(timeout=60)
+        assert (self.process.returncode, err) == (0, "")
+        return out.splitlines()
+
+
 class Ground:
     """Hosts in their first state, and a journal; all in a folder.
 
@@ -156,23 +184,33 @@ class Ground:
         (folder / "act").chmod(0o755)
         for host in HOSTS:
             (folder / host).symlink_to("old")
-        self.go()
+        self.go("do", "undo")
 
-    def go(self) -> None:
-        """Let what runs on the hosts come to its end."""
-        (self.folder / "go").touch()
+    def go(self, *what: str) -> None:
+        """Let commands (`do`) and undos on the hosts come to their end."""
+        for one in what:
+            (self.folder / f"{one}.go").touch()
 
-    def halt(self) -> None:
-        """Let what runs on the hosts wait from now on."""
-        (self.folder / "go").unlink()
+    def halt(self, *what: str) -> None:
+        """Let these wait from now on, until they may go on or are killed."""
+        for one in what:
+            (self.folder / f"{one}.go").unlink()
 
     def start(self, program: str, *arguments: object, hosts: list[str] = HOSTS) -> subprocess.Popen[str]:
         """Start one of the programs."""
         return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, *arguments)
 
-    def said(self, program: str, *arguments: object) -> list[str]:
-        """What one of the programs says, which must end well."""
-        return said_by(program, self._inventory, self.folder, ",".join(HOSTS), CHUNK, *arguments)
+    @contextmanager
+    def rescuer(self) -> Iterator[Rescuer]:
+        """A process that is ready to recover what it finds unfinished, when it is told to."""
+        signal = self.folder / f"signal_{secrets.token_hex(4)}"
+        with self.start(RECOVER, signal) as child:
+            assert child.stdout is not None
+            try:
+                assert child.stdout.readline() == "ready\n", child.communicate()
+                yield Rescuer(child, signal)
+            finally:
+                child.kill()
 
     def abandoned(self, count: int = 1, hosts: list[str] = HOSTS) -> list[str]:
         """The ids of new transactions whose owner died when all was done and known."""
@@ -240,9 +278,7 @@ def _contradictions(account: Account, lines: list[Line]) -> list[str]:
     return [f"{account.entry.host}: {what} [{log}]" for what in found]
 
 
-def _uncounted(
-    what: str, intents: tuple[Intent, ...], outcomes: tuple[Outcome, ...], lines: list[Line]
-) -> list[str]:
+def _uncounted(what: str, intents: tuple[Intent, ...], outcomes: tuple[Outcome, ...], lines: list[Line]) -> list[str]:
     """Each start has an intent, each that ended well has ended once, and nothing started that surely was not sent."""
     events = Counter(line.event for line in lines)
     ended_well = sum(outcome.status == "ok" for outcome in outcomes)

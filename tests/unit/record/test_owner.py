@@ -120,6 +120,7 @@ def in_a_fork(work: Callable[[], str]) -> str:
         return pipe.read()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the runner's own threads do not matter to the child
 def test_a_fork_has_a_store_of_its_own(journal: Path) -> None:
     """F44: in a child the parent's store is refused, and opening gives another one; the parent goes on."""
     store = opened(str(journal))

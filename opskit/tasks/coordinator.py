@@ -1,4 +1,4 @@
-"""The tasks of one session on their way: begun chunk by chunk, and undone if one fails, in a thread of the session's own."""
+"""The thread of a session that begins its tasks chunk by chunk, writes down what becomes of them, and undoes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from opskit.errors import Cancelled, InventoryError, OpskitError
 from opskit.masking import mask
 from opskit.progress import ChunkProgress, Progress
 from opskit.results import Results
-from opskit.rollbacks import Callback
 from opskit.scope import keep_all
-from opskit.scopes import open_scope, told
+from opskit.scopes import open_scope
 from opskit.settings import current
 from opskit.tasks.task import line_of
+from opskit.undoing import told
+from opskit.undos import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from opskit.work.options import Hosts
 
 
-class Work:
+class Coordinator:
     """What becomes of the tasks; it begins at once, with what holds for the caller now.
 
     Args:

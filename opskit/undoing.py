@@ -1,0 +1,172 @@
+"""A rollback of a transaction or of a part of it, from its claim to its end, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from opskit import bridge, shared
+from opskit.bridge.callbacks import UserThread
+from opskit.bridge.questions import Questions
+from opskit.errors import RollbackError
+from opskit.observers import observers
+from opskit.results import Results
+from opskit.rollbacks import Rollback, arranged, entries
+from opskit.settings import current as settings_now
+from opskit.undos import recovered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opskit.engine.ports import Transport
+    from opskit.events import Event
+    from opskit.record.facts import Account, Kind
+    from opskit.record.moves import State
+    from opskit.record.recorder import Writer
+    from opskit.record.store import Store
+    from opskit.rollbacks import Node
+    from opskit.settings import Settings
+    from opskit.undos import Undo
+    from opskit.whole import Whole
+
+BELOW: Final = 8
+"""Of how many failed undos is told."""
+
+
+class Undoing:
+    """A rollback, from its claim to its end.
+
+    Args:
+        store: The journal's.
+        transaction: Its id.
+        part: The part that is undone; 0: all of it.
+        whole: The transaction, where this process has begun it.
+        calls: Whether functions that another process has registered may be imported and called.
+        force: Whether an owner that is still alive is not asked.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        transaction: str,
+        part: int = 0,
+        whole: Whole | None = None,
+        *,
+        calls: bool = False,
+        force: bool = False,
+    ) -> None:
+        self._store = store
+        self._transaction = transaction
+        self._part = part
+        self._whole = whole
+        self._calls = calls
+        self._force = force
+        self._rollback: Rollback | None = None
+        self._cancelled = False
+
+    def owed(self) -> list[Account]:
+        """What would be undone, in order. Blocks."""
+        return entries(self._arranged(self._store.now(self._transaction).transaction.kind))
+
+    def _arranged(self, kind: Kind) -> Node:
+        parts = self._store.parts(self._transaction)
+        own = next((part.kind for part in parts if part.number == self._part), kind)
+        return arranged(own, parts, self._store.accounts(self._transaction), self._part)
+
+    async def finish(
+        self,
+        why: str | None,
+        known: Mapping[int, Undo],
+        settings: Settings,
+        transport: Transport,
+        writer: Writer,
+        emit: Callable[[Event], object],
+    ) -> Results:
+        """Undo it, on the engine's loop, by what is known of each entry; a row for each undo.
+
+        Raises:
+            RollbackError: It is being rolled back already, is rolled back, or can't be for another reason; says who.
+            JournalError: It can't be written down.
+        """
+        if self._is_unwritten:
+            return Results(())
+        await writer.flush()
+        epoch, kind = await asyncio.to_thread(self._claimed, why)
+        node = await asyncio.to_thread(self._arranged, kind)
+        rollback = Rollback(writer, self._transaction, epoch, known, settings, transport, emit)
+        self._rollback = rollback
+        if self._cancelled:
+            rollback.cancel()
+        rows = await rollback.finish(node)
+        await writer.flush()
+        if not self._part:
+            complete = all(row.ok for row in rows) and not rollback.cancelled
+            after: State = "rolled_back" if complete else "rollback_partial"
+            await asyncio.to_thread(self._store.move, self._transaction, after)
+        return rows
+
+    def _claimed(self, why: str | None) -> tuple[int, Kind]:
+        if self._part and self._whole is not None:
+            return self._whole.epoch, self._whole.kind
+        now = self._store.claim(self._transaction, "rolling_back", why, force=self._force)
+        if self._whole is not None:
+            self._whole.epoch, self._whole.over = now.epoch, True
+        return now.epoch, now.transaction.kind
+
+    def cancel(self) -> None:
+        """End what runs, and undo nothing more."""
+        self._cancelled = True
+        if self._rollback is not None:
+            self._rollback.cancel()
+
+    def wait(self, why: str | None) -> Results:
+        """Undo it, and wait for the end in the calling thread. Raises as `finish`, and KeyboardInterrupt."""
+        engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
+        if self._whole is None:
+            known: Mapping[int, Undo] = recovered(self.owed(), calls=self._calls)
+        else:
+            known = self._whole.known
+        transport, writer = shared.transport(engine, settings, questions.ask), shared.writer(engine, self._store)
+        watching, callbacks = observers(), UserThread()
+
+        def emit(event: Event) -> None:
+            for observer in watching:
+                callbacks.call(observer, event)
+
+        try:
+            with questions.heard():
+                future = engine.submit(self.finish(why, known, settings, transport, writer, emit))
+                bridge.block(future, questions.answer, lambda: engine.call(self.cancel))
+        finally:
+            callbacks.finish()
+        return future.result()
+
+    @property
+    def _is_unwritten(self) -> bool:
+        """Whether nothing was ever done in it: then it is over, and the journal knows nothing of it."""
+        if self._whole is None or self._whole.written:
+            return False
+        self._whole.over = self._whole.over or not self._part
+        return True
+
+
+def told(rows: Results, transaction: str) -> str:
+    """One line on what a rollback came to."""
+    left = [row for row in rows if not row.ok]
+    if not left:
+        return f"rolled back: {len(rows)} of {len(rows)} undone" if rows else "rolled back: nothing was to be undone"
+    named = "; ".join(f"{row.host or row.command}: {row.error or row.status}" for row in left[:BELOW])
+    more = f"; and {len(left) - BELOW} more" if len(left) > BELOW else ""
+    return (
+        f"rollback incomplete: {len(rows) - len(left)} of {len(rows)} undone; {named}{more}; "
+        f"to try the rest again: opskit rollback {transaction}"
+    )
+
+
+def failed_to_undo(rows: Results, transaction: str) -> RollbackError | None:
+    """The error of a rollback that could not undo everything."""
+    if all(row.ok for row in rows):
+        return None
+    error = RollbackError(told(rows, transaction))
+    error.results = rows
+    return error
