@@ -12,6 +12,7 @@ from opskit.settings import configure as configure
 from opskit.settings import settings as settings
 
 if TYPE_CHECKING:
+    from opskit import journal as journal
     from opskit.errors import AuthenticationError as AuthenticationError
     from opskit.errors import Cancelled as Cancelled
     from opskit.errors import CommandError as CommandError
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from opskit.session import parallel as parallel
     from opskit.session import plan as plan
     from opskit.session import run as run
+    from opskit.tasks import Parallelize as Parallelize
+    from opskit.tasks import parallelize as parallelize
     from opskit.transactions import Transaction as Transaction
     from opskit.transactions import begin as begin
     from opskit.transactions import on_rollback as on_rollback
@@ -73,15 +76,19 @@ _ROOMS = {
     "opskit.results": "HostResult Results",
     "opskit.secrets": "Secret secret",
     "opskit.session": "Parallel arun load_plan parallel plan run",
+    "opskit.tasks": "Parallelize parallelize",
     "opskit.transactions": "Transaction begin on_rollback rollback transaction",
     "opskit.work.plan": "Plan Step",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
+_PUBLIC_ROOMS = frozenset({"journal"})
 
-__all__ = ["__version__", "configure", "settings", *sorted(_HOMES)]  # noqa: PLE0604 - made of the table above
+__all__ = ["__version__", "configure", "settings", *sorted(_HOMES.keys() | _PUBLIC_ROOMS)]  # noqa: PLE0604 - made of the table above
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PUBLIC_ROOMS:
+        return import_module(f"opskit.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'opskit' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

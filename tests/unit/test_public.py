@@ -22,7 +22,7 @@ HEAVY = ("pandas", "numpy", "IPython", "ipywidgets", "sqlalchemy", "asyncssh", "
 PUBLIC = """
     __version__ configure settings
     Host Inventory load_inventory use
-    Transaction begin on_rollback rollback transaction
+    Transaction begin on_rollback rollback transaction Parallelize parallelize journal
     Handle Parallel arun load_plan parallel plan run Plan Step
     Secret secret observe
     HostResult Results
