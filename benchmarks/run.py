@@ -25,7 +25,7 @@ from tests.system.sshd import SshdFleet  # noqa: E402 - as above
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-CONTENDERS: Final = (YARDSTICK, "opskit", "parallel_ssh", "fabric", "paramiko", "ssh")
+CONTENDERS: Final = (YARDSTICK, "opskit", "unrecorded", "parallel_ssh", "fabric", "paramiko", "ssh")
 PEERS: Final = {"parallel_ssh", "fabric", "paramiko"}
 """Those that live in the peers' environment."""
 

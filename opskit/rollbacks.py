@@ -17,7 +17,7 @@ from opskit.events import UndoEnded, UndoStarted
 from opskit.fleet import Inventory
 from opskit.record.facts import Intent
 from opskit.record.recorder import Entered, Recorder, outcome_of
-from opskit.record.standing import is_lost, is_owed, tries
+from opskit.record.standing import may_run, is_owed, tries
 from opskit.results import HostResult, Results
 from opskit.undos import Callback
 from opskit.work.plan import Plan, Step
@@ -176,7 +176,7 @@ class Rollback:
 
     async def _send(self, accounts: Sequence[Account]) -> None:
         """Run the commands of a wave; whatever keeps one from running is its row's error."""
-        if any(map(is_lost, accounts)):
+        if any(map(may_run, accounts)):
             # Its owner died while it ran. The host ends it, but needs a moment: it must not overtake its undo.
             await asyncio.sleep(max(0.0, self._began + DEAD_MAN_SECONDS - time.monotonic()))
             if self.cancelled:

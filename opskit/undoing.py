@@ -11,6 +11,7 @@ from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError
 from opskit.observers import observers
 from opskit.results import Results
+from opskit.record.standing import is_left
 from opskit.rollbacks import Rollback, arranged, entries
 from opskit.settings import current as settings_now
 from opskit.undos import recovered
@@ -100,10 +101,13 @@ class Undoing:
         rows = await rollback.finish(node)
         await writer.flush()
         if not self._part:
-            complete = all(row.ok for row in rows) and not rollback.cancelled
-            after: State = "rolled_back" if complete else "rollback_partial"
+            left = await asyncio.to_thread(self._is_left)
+            after: State = "rollback_partial" if left else "rolled_back"
             await asyncio.to_thread(self._store.move, self._transaction, after)
         return rows
+
+    def _is_left(self) -> bool:
+        return any(map(is_left, self._store.accounts(self._transaction)))
 
     def _claimed(self, why: str | None) -> tuple[int, Kind]:
         if self._part and self._whole is not None:

@@ -1,4 +1,4 @@
-"""opskit as users call it: `opskit.run` on an inventory, its wrapper on, results as `Results`."""
+"""opskit as users call it: `opskit.run` on an inventory, its wrapper and its journal on, results as `Results`."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+_STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
+
+
 class Output:
     """What one task has printed and logged so far, within bounds.
 
@@ -64,14 +67,14 @@ class _Diverted:
 
     def __init__(self, name: Stream, stream: TextIO) -> None:
         self._name: Stream = name
-        self._stream = stream
+        self.stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
         if (output := _here.get()) is None:
-            return self._stream.write(text)
+            return self.stream.write(text)
         output.add(self._name, text)
         return len(text)
 
@@ -110,22 +113,17 @@ class _Diversion:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._sessions = 0
-        self._streams: dict[Stream, _Diverted] = {}
         self._keeper = _Keeper()
         self._keeper.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def begin(self) -> None:
         with self._guard:
             self._sessions += 1
-            if self._sessions > 1:
-                return
-            logging.getLogger().addHandler(self._keeper)
-            streams: tuple[Stream, Stream] = ("stdout", "stderr")
-            for name in streams:
+            logging.getLogger().addHandler(self._keeper)  # which does nothing if it is there
+            for name in _STREAMS:
                 stream = getattr(sys, name)
                 if stream is not None and not isinstance(stream, _Diverted):
-                    self._streams[name] = _Diverted(name, stream)
-                    setattr(sys, name, self._streams[name])
+                    setattr(sys, name, _Diverted(name, stream))
 
     def end(self) -> None:
         with self._guard:
@@ -133,11 +131,10 @@ class _Diversion:
             if self._sessions:
                 return
             logging.getLogger().removeHandler(self._keeper)
-            for name, diverted in self._streams.items():
-                # Somebody may have put yet another stream there; what they put back later lets all pass.
-                if getattr(sys, name) is diverted:
-                    setattr(sys, name, diverted._stream)  # noqa: SLF001 - a class of this module
-            self._streams.clear()
+            for name in _STREAMS:
+                # Somebody may have put yet another stream there. What they put back later lets all pass.
+                if isinstance(stream := getattr(sys, name), _Diverted):
+                    setattr(sys, name, stream.stream)
 
 
 _diversion: Final = _Diversion()

@@ -214,20 +214,15 @@ def _block(history: History, accounts: Sequence[Account], depth: int) -> _Block:
 
 def _left(history: History, accounts: Sequence[Account]) -> Iterator[str]:
     """What is not undone, and whether it will be."""
-    left = [account for account in accounts if is_left(account)]
-    owed = [account for account in left if is_owed(account)]
-    groups = (
-        {"not undone": left}
-        if history.now.state == "closed"
-        else {
-            "can be undone": owed,
-            "left to a person, since nobody knows what became of the undo": [one for one in left if one not in owed],
-        }
-    )
-    for word, found in groups.items():
-        hosts = fold(account.entry.host for account in found if account.entry.host)
-        if found:
-            yield one_line(f"{word}: {hosts}" if hosts else word, _LINE)
+    words = ("can be undone", "left to a person, since nobody knows what became of the undo")
+    found: dict[str, list[str | None]] = {}
+    for account in accounts:
+        if is_left(account):
+            word = "not undone" if history.now.state == "closed" else words[not is_owed(account)]
+            found.setdefault(word, []).append(account.entry.host)
+    for word, names in found.items():
+        hosts = fold(name for name in names if name)
+        yield one_line(f"{word}: {hosts}" if hosts else word, _LINE)
 
 
 def _again(tried: Iterable[Account]) -> Iterator[str]:

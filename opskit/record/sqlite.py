@@ -104,13 +104,13 @@ class Database:
 
     def _look(self) -> None:
         """See that the file is the one that was opened: SQLite would go on with one that nobody can find any more."""
+        if self._closed:
+            raise JournalError(f"the journal {self.path} was closed in this process: open it anew")
         if os.getpid() != self._process:
             raise JournalError(
                 f"the journal {self.path} was opened before this process was forked from another:"
                 " begin what you do with opskit after the fork"
             )
-        if self._closed:
-            raise JournalError(f"the journal {self.path} was closed in this process: open it anew")
         if _identity(self.path) != self._identity:
             raise JournalError(
                 f"the journal {self.path} was replaced while it was open:"

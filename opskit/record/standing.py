@@ -39,10 +39,14 @@ def was_sent(account: Account) -> bool:
     return account.entry.command is None or status(account) not in SURELY_NOT_SENT
 
 
-def is_lost(account: Account) -> bool:
-    """Whether nothing was written of what became of its command: its owner died."""
-    heard = {outcome.attempt for outcome in account.outcomes}
-    return any(intent.attempt not in heard for intent in account.intents)
+def may_run(account: Account) -> bool:
+    """Whether its command, or its undo, may still be running: its owner died, or its line broke, before the end."""
+    return any(
+        by_attempt.get(intent.attempt, "unknown") == "unknown"
+        for intents, outcomes in (_facts(account, undo=False), _facts(account, undo=True))
+        for by_attempt in [{outcome.attempt: outcome.status for outcome in outcomes}]
+        for intent in intents
+    )
 
 
 def is_owed(account: Account) -> bool:

@@ -134,8 +134,8 @@ class Coordinator:
                     break
                 if task.undo is not None:
                     part.register(Callback(task.undo, (), {}, _outside()))
-                task.start(part, limit, self._loop, ended)
                 progress.running += 1
+                task.start(part, limit, self._loop, ended)
         except OpskitError as error:
             self._fault = error
         while progress.running:

@@ -1,6 +1,4 @@
-"""What the crash tests stand on: programs that are killed and that recover, hosts that keep a log of their own, and
-the oracle that compares that log with the journal.
-"""
+"""What the crash tests stand on: programs to be killed, hosts with a log of their own, and who compares it."""
 
 from __future__ import annotations
 

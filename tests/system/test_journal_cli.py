@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +16,11 @@ import opskit
 from opskit import journal
 from opskit.cli import main
 from opskit.notebook import load_ipython_extension, unload_ipython_extension
-from tests.system.test_cli import OPSKIT, at_a_terminal
+from tests.system.test_cli import at_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
@@ -139,9 +139,8 @@ def test_an_incomplete_rollback_is_5_until_a_person_settles_it(
 
 def test_functions_are_called_by_no_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str], traces: object) -> None:
     """One that can be imported needs a person; one of a notebook needs that."""
-    found = killed(tmp_path, 'tx.on_rollback(os.mkdir, "{folder}/hosts/called"); tx.on_rollback(lambda: None)'.format(
-        folder=tmp_path
-    ))  # fmt: skip
+    registered = f'tx.on_rollback(os.mkdir, "{tmp_path}/hosts/called"); tx.on_rollback(lambda: None)'
+    found = killed(tmp_path, registered)
     left = Said(capsys, "rollback", found, "-y", "--json")
     assert left.code == 5
     assert [row["status"] for row in left.document["rows"]] == ["not_started", "not_started", "ok", "ok"]
@@ -269,7 +268,7 @@ def test_a_transaction_spans_cells_and_is_undone_by_one_line(
     shell.run_line_magic("opskit", "status")
     assert capsys.readouterr().out.splitlines() == [
         "2 hosts in use: web[1-2]",
-        next(iter([f"transaction deploy v42 ({journal.df['transaction'][0]}) is open"])),
+        f"transaction deploy v42 ({journal.df['transaction'][0]}) is open",
         "0 unfinished",
         f"the journal is {os.environ['OPSKIT_JOURNAL']}",
     ]
@@ -316,4 +315,3 @@ def test_what_a_killed_kernel_left_is_seen_and_undone_in_another(
         shell.run_line_magic("opskit", "rollback")
     with pytest.raises(opskit.PlanError, match="write `journal`, `journal TX` or `journal --unfinished`"):
         shell.run_line_magic("opskit", "journal --all")
-    assert OPSKIT

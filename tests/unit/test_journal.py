@@ -94,7 +94,7 @@ def test_df_has_a_row_a_transaction_newest_first(store: Store) -> None:
     """With the contract's figures: hosts, good and bad steps, undos that are done and that are not."""
     old = written(store, name=None, kind="run")
     store.move(old, "succeeded")
-    facts = [
+    facts: list[Fact] = [
         entry(""), intent(""), outcome(""),
         entry("", 2, host="web2"), intent("", 2), outcome("", 2, "failed"),
         intent("", 1, undo=True), outcome("", 1, undo=True),
@@ -145,27 +145,27 @@ def test_what_a_dead_process_left_is_unfinished(store: Store, other: Store) -> N
     partial = written(store, entry(""), intent(""), outcome(""))
     store.claim(partial, "rolling_back", None)
     store.move(partial, "rollback_partial")
-    frame = journal.unfinished().set_index("transaction")
-    assert set(frame.index) == {sent, registered, no_undo, once, partial}
-    assert nothing_sent not in frame.index
-    assert frame.loc[sent, ["state", "failed", "owed", "what_to_do"]].tolist() == [
-        "abandoned", 1, 1, f"opskit rollback {sent}",
-    ]  # fmt: skip
-    assert frame.loc[registered, "what_to_do"] == f"opskit rollback {registered}"
-    assert frame.loc[partial, ["state", "what_to_do"]].tolist() == ["rollback_partial", f"opskit rollback {partial}"]
-    assert frame.loc[no_undo, "what_to_do"].startswith("nothing can be undone: opskit close")
-    assert frame.loc[once, "what_to_do"].startswith(f"opskit settle {once} HOST ok --undo")
+    told = {row["transaction"]: row for row in journal.unfinished().to_dict("records")}
+    assert set(told) == {sent, registered, no_undo, once, partial}
+    assert nothing_sent not in told
+    assert [told[sent][name] for name in ("state", "failed", "owed")] == ["abandoned", 1, 1]
+    assert told[partial]["state"] == "rollback_partial"
+    for found in (sent, registered, partial):
+        assert told[found]["what_to_do"] == f"opskit rollback {found}"
+    assert told[no_undo]["what_to_do"].startswith("nothing can be undone: opskit close")
+    assert told[once]["what_to_do"].startswith(f"opskit settle {once} HOST ok --undo")
 
 
-def test_who_began_it_stays_who_is_told(store: Store, other: Store) -> None:
+def test_who_began_it_stays_who_is_told(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when somebody else has taken it over since; the reason is the last that was given."""
-    taken = written(other)
-    other.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("getpass.getuser", lambda: "ann")
+        taken = written(other)
+        other.close()
+    monkeypatch.setattr("getpass.getuser", lambda: "bob")
     store.claim(taken, "closed", "was a test")
-    row = journal.df.iloc[0]
-    assert row[["state", "reason"]].tolist() == ["closed", "was a test"]
-    assert len(store.moves(taken)) == 2
-    assert row["who"] == store.moves(taken)[0].owner.who
+    assert journal.df.iloc[0][["state", "who", "reason"]].tolist() == ["closed", "ann", "was a test"]
+    assert "bob on " in str(journal.show(taken))
 
 
 def test_a_closed_transaction_owes_nothing(store: Store) -> None:
@@ -181,7 +181,7 @@ def test_a_closed_transaction_owes_nothing(store: Store) -> None:
 
 def test_results_are_the_rows_of_commands_and_tasks(store: Store) -> None:
     """In the order of what was planned; of a part those of its parts too."""
-    facts = [
+    facts: list[Fact] = [
         Part("", 1, 0, None, "parallelize", None, AT),
         Part("", 2, 1, "restart", "task", 1, AT),
         Part("", 3, 2, None, "run", None, AT),
@@ -211,7 +211,7 @@ def test_results_are_the_rows_of_commands_and_tasks(store: Store) -> None:
 
 def test_what_a_live_process_is_at_is_running(store: Store, other: Store) -> None:
     """And unknown once it has died: it may have run. So with a task."""
-    facts = [entry("", 2), intent("", 2), Part("", 1, 0, "t", "task", 1, AT)]
+    facts: list[Fact] = [entry("", 2), intent("", 2), Part("", 1, 0, "t", "task", 1, AT)]
     found = written(other, *facts)
     assert [row.status for row in journal.results(found)] == ["running", "running"]
     assert journal.df.iloc[0]["failed"] == 0
@@ -219,6 +219,17 @@ def test_what_a_live_process_is_at_is_running(store: Store, other: Store) -> Non
     task, command = journal.results(found)
     assert (task.status, command.status) == ("unknown", "unknown")
     assert "it may have run" in (command.error or "")
+
+
+def test_a_rollback_under_way_brings_no_lost_step_back(store: Store, other: Store) -> None:
+    """What a dead process lost stays unknown while a live one undoes it: only that undo is running."""
+    found = written(other, entry(""), intent(""))
+    other.close()
+    store.claim(found, "rolling_back", None)
+    store.write([intent(found, undo=True, epoch=2)])
+    shown = journal.show(found)
+    (account,) = shown.accounts
+    assert [shown.row(account).status, shown.row(account, undo=True).status] == ["unknown", "running"]
 
 
 def test_last_is_the_newest_of_its_name(store: Store) -> None:
@@ -239,7 +250,7 @@ def test_last_is_the_newest_of_its_name(store: Store) -> None:
 
 def test_show_tells_moves_steps_undos_and_notes(store: Store) -> None:
     """As text and as HTML, in the order in which things were begun; a beginning of the id is enough."""
-    facts = [
+    facts: list[Fact] = [
         Part("", 1, 0, "copy", "run", None, AT),
         entry("", 2, part=1, command="cp 1", branch="in_('web')"), intent("", 2), outcome("", 2),
         entry("", 3, part=1, command="cp 2", branch="in_('web')", host="web2"), intent("", 3), outcome("", 3, "failed"),
@@ -379,7 +390,7 @@ def test_functions_of_another_process_need_a_person(
 
 def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     """Where a rollback would undo something; what is undone, or elsewhere, is not in the way."""
-    done = [entry(""), intent(""), outcome("")]
+    done: list[Fact] = [entry(""), intent(""), outcome("")]
     found = written(store, *done)
     later = written(store, *done, at=AT + timedelta(1))
     written(store, replace(entry(""), host="web2"), intent(""), outcome(""), at=AT + timedelta(2))
@@ -410,7 +421,7 @@ def test_close_takes_a_reason_and_is_final(store: Store, other: Store) -> None:
 
 def test_settle_says_what_became_of_the_unknown(store: Store, other: Store) -> None:
     """Of that host alone: the unknown steps, and where none is, all; a branch narrows. Nothing is overwritten."""
-    facts = [
+    facts: list[Fact] = [
         entry("", 1, branch="a"), intent("", 1),
         entry("", 2, branch="b"), intent("", 2), outcome("", 2, "failed"),
         entry("", 3, host="web2"), intent("", 3),
@@ -437,7 +448,7 @@ def test_settle_refuses_what_is_no_word_and_no_host(store: Store) -> None:
         journal.settle(found, "web1", "okay", "x")  # type: ignore[arg-type]
     for word in ("running", "skipped"):
         with pytest.raises(opskit.PlanError, match="is no status"):
-            journal.settle(found, "web1", word, "x")  # type: ignore[arg-type]
+            journal.settle(found, "web1", word, "x")
     with pytest.raises(opskit.RollbackError, match=r"no step on 'wbe1'; did you mean 'web1'"):
         journal.settle(found, "wbe1", "ok", "x")
     with pytest.raises(opskit.RollbackError, match="no undo of the branch 'x' on 'web1'"):

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import io
 import logging
 import pickle
 import sys
@@ -29,6 +31,7 @@ from opskit.errors import (
     TimeoutExceeded,
 )
 from opskit.masking import MASK
+from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
 from opskit.settings import current
 from opskit.tasks import Parallelize, parallelize
@@ -512,6 +515,22 @@ def test_what_others_print_meanwhile_goes_where_it_went(
     assert (session.results[0].stdout, session.results[0].stderr) == ("", "")
 
 
+def test_sessions_that_overlap_keep_what_is_theirs() -> None:
+    """Also where the stream was replaced meanwhile; the last one to end leaves all as it was."""
+    before, go, replaced = sys.stdout, threading.Event(), io.StringIO()
+    with parallelize(wait=False) as first:
+        first.run(go.wait, 5)
+    until(lambda: sys.stdout is not before)
+    with contextlib.redirect_stdout(replaced):
+        with parallelize() as second:
+            second.run(print, "kept")
+        print("let through")  # noqa: T201 - what is tested
+    go.set()
+    first.wait()
+    assert (second.results[0].stdout, replaced.getvalue()) == ("kept\n", "let through\n")
+    assert sys.stdout is before
+
+
 def test_what_is_kept_is_bounded_and_without_secrets() -> None:
     """Of long output head and tail are kept, and the row says so; secrets are masked, in errors and notes too."""
     opskit.secret("hunter2!")
@@ -801,25 +820,25 @@ def test_progress_is_painted_by_the_outermost_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(views, "choose", Watching)
     go = threading.Event()
 
-    def waits() -> None:
+    def inner() -> None:
         opskit.run("true", hosts="a")
-        with parallelize() as inner:
-            inner.run(int)
-        until(lambda: [(1, 1, 1, False), (0, 1, 0, False)] in shown or go.is_set())
+        with parallelize() as session:
+            session.run(int)
 
     with parallelize(3, wait=False) as session:
         session.run(int)
-        session.run(waits)
+        session.run(inner)
         session.run(go.wait, 5)
         session.run(int)
+    until(lambda: statuses(session.results) == "ok ok running not_started")
+    until(lambda: "1 running" in repr(session))
     assert shown == []
-    until(lambda: session.results[1].status == "ok" or session.done or not session.results.commands)
     with pytest.raises(TimeoutExceeded):
         session.wait(0.02)
+    assert shown[-1] == [(1, 0, 2, False), (0, 1, 0, False)]
     go.set()
     session.wait()
     assert all(len(chunks) == 2 for chunks in shown)
-    assert (2, 0, 1, False) in [chunks[0] for chunks in shown]
     assert shown[-1] == [(0, 0, 3, True), (0, 0, 1, True)]
 
 
@@ -942,15 +961,18 @@ def test_a_second_interrupt_waits_no_more(monkeypatch: pytest.MonkeyPatch, log: 
         assert go.wait(5)
 
     interrupts(monkeypatch, 2, running)
-    with pytest.raises(KeyboardInterrupt) as caught, parallelize() as session:
+    with pytest.raises(KeyboardInterrupt) as caught, parallelize(1) as session:
         session.run(task, undo=log.does("undone"))
-    assert statuses(caught.value.results) == "unknown"  # type: ignore[attr-defined]
+        session.run(log.does("t2"))
+    assert statuses(caught.value.results) == "unknown not_started"  # type: ignore[attr-defined]
     assert not session.done
     assert log == []
     go.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as ended:
         session.wait()
     assert log == ["undone"]
+    assert ended.value.__notes__ == ["rolled back: 1 of 1 undone"]
+    assert statuses(ended.value.results) == "ok not_started"
 
 
 def test_a_session_can_be_rolled_back_later(log: Log) -> None:
@@ -997,12 +1019,15 @@ def test_leaving_a_transaction_waits_for_its_sessions(log: Log) -> None:
 # --------------------------------------------------------------------------------------------------------------- faults
 
 
-def test_a_journal_that_can_not_be_written_stops_the_session(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    """The chunk that could not be written down does not begin; the JournalError is raised, with the rows."""
+@pytest.mark.parametrize("kind", [Part, TaskEnded])
+def test_a_journal_that_can_not_be_written_stops_the_session(
+    monkeypatch: pytest.MonkeyPatch, log: Log, kind: type
+) -> None:
+    """Where a chunk, or what became of it, can't be written down, no other begins; the error comes with the rows."""
     written = Whole.write
 
     def write(whole: Whole, facts: Any) -> None:
-        if any(getattr(fact, "chunk", None) == 2 for fact in facts):
+        if any(isinstance(fact, kind) and log == ["t1"] for fact in facts):
             raise JournalError("the disk is full")
         written(whole, facts)
 
@@ -1011,8 +1036,22 @@ def test_a_journal_that_can_not_be_written_stops_the_session(monkeypatch: pytest
         session.run(log.does("t1"), undo=log.does("u1"))
         session.run(log.does("t2"), undo=log.does("u2"))
     assert log == ["t1", "u1"]
+    assert caught.value.__notes__ == ["rolled back: 1 of 1 undone"]
     assert statuses(caught.value.results) == "ok not_started"  # type: ignore[attr-defined]
     assert session.done
+
+
+def test_an_end_that_can_not_be_written_is_told(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """What ended well stays as it is; the JournalError says so, with the rows."""
+
+    def end(whole: Whole, how: object) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(Whole, "end", end)
+    with pytest.raises(JournalError) as caught, parallelize() as session:
+        session.run(log.does("t1"), undo=log.does("u1"))
+    assert log == ["t1"]
+    assert statuses(caught.value.results) == statuses(session.results) == "ok"  # type: ignore[attr-defined]
 
 
 def test_a_journal_that_can_not_be_opened_runs_nothing(tmp_path: Path, log: Log) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,10 +72,15 @@ def test_who_closes_has_ended(store: Store, other: Store) -> None:
     store.close()
     assert other.now(TX).abandoned
     assert other._others() == ""
+    with closing(sqlite3.connect(other.path)) as connection:
+        assert connection.execute("SELECT id FROM owner WHERE ended_at IS NOT NULL").fetchall() == [(store.owner_id,)]
 
 
 def test_a_killed_process_is_dead(journal: Path, store: Store) -> None:
-    """R14, C8: a killed process is seen to be dead at once; until then its steps under way can't be taken over."""
+    """R14, C8: a killed process is seen to be dead at once; until then its steps under way can't be taken over.
+
+    Its lock file goes with the last that it owned.
+    """
     with another_process(journal, BEGIN + "print(store.owner_id, flush=True)\ninput()") as process:
         assert line(process.stdout) == store.now(TX).owner.id
         assert store.now(TX).owner.pid == process.pid
@@ -84,6 +91,9 @@ def test_a_killed_process_is_dead(journal: Path, store: Store) -> None:
         process.wait()
         assert store.now(TX).abandoned
         assert store.claim(TX, "rolling_back", None).epoch == 2
+    store.move(TX, "rolled_back")
+    store.prune(store.now(TX).at + timedelta(seconds=1))
+    assert [file.stem for file in (journal.parent / "owners").iterdir()] == [store.owner_id]
 
 
 def test_a_process_that_ends_lets_go(journal: Path, store: Store) -> None:
