@@ -32,7 +32,6 @@ class Booking:
     Args:
         kind: What it was begun as.
         plan: What it does.
-        run: Its handle.
 
     Raises:
         Cancelled, RollbackError: Nothing can be begun here any more.
@@ -42,7 +41,7 @@ class Booking:
         rolled_back: Whether all that was sent was undone, since the run ended badly; None if it was not tried.
     """
 
-    def __init__(self, kind: Kind, plan: Plan, run: Begun) -> None:
+    def __init__(self, kind: Kind, plan: Plan) -> None:
         outer = open_scope.get()
         self._outer = outer
         self._plan = plan
@@ -50,7 +49,6 @@ class Booking:
             self._scope = Scope(Whole(kind, plan.name), kind, plan.name, None)
         else:
             self._scope = outer.part(kind, plan.name)
-            outer.hold(run)
         self._told: list[str] = []
         self.rolled_back: bool | None = None
 
@@ -58,6 +56,11 @@ class Booking:
     def is_silent(self) -> bool:
         """Whether it paints nothing: somebody else does, for all that runs beside it."""
         return self._outer is not None and self._outer.is_silent
+
+    def begun(self, run: Begun) -> None:
+        """Let the transaction around know of the run, which can be cancelled and read from now on."""
+        if self._outer is not None:
+            self._outer.hold(run)
 
     def journal(
         self,
@@ -84,8 +87,10 @@ class Booking:
                 self.rolled_back, self._told = False, [f"the rollback failed: {error}"]
             else:
                 self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, scope.whole.id)]
-        elif not scope.number:
-            await asyncio.to_thread(scope.whole.end, how)
+        elif scope.number:
+            await writer.flush()
+        else:
+            await scope.whole.ended(how, writer)
 
     def notes(self) -> list[str]:
         """What is to be said along with the error of the run."""

@@ -61,7 +61,7 @@ class Handle:
         plan: Plan,
         settings: Settings,
         make_transport: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
-        book: Callable[[Plan, Handle], Booking],
+        book: Callable[[Plan], Booking],
         attempts_before: int = 0,
     ) -> None:
         self.plan = plan
@@ -74,7 +74,7 @@ class Handle:
         for secret in plan.secrets:
             secret.reveal()
         self._book = book
-        self._booking = booking = book(plan, self)
+        self._booking = booking = book(plan)
         self._waited_for = False
         self._progress = Progress()
         self._view = views.Silent() if booking.is_silent else views.choose()
@@ -97,6 +97,7 @@ class Handle:
         self._future: Future[Results] = self._engine.submit(collector.around(self._run.finish()))
         if not plan.terms.wait:
             _left_alone.add(self._future)
+        booking.begun(self)
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.

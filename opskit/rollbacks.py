@@ -17,7 +17,7 @@ from opskit.events import UndoEnded, UndoStarted
 from opskit.fleet import Inventory
 from opskit.record.facts import Intent
 from opskit.record.recorder import Entered, Recorder, outcome_of
-from opskit.record.standing import may_run, is_owed, tries
+from opskit.record.standing import is_owed, may_run, tries
 from opskit.results import HostResult, Results
 from opskit.undos import Callback
 from opskit.work.plan import Plan, Step

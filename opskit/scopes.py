@@ -17,7 +17,7 @@ from opskit.undoing import Undoing
 from opskit.undos import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opskit.engine.ports import How
     from opskit.record.entering import PackedTerms
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Begun(Protocol):
-    """What was begun in a transaction, and ends by itself: a run, a session of tasks."""
+    """What was begun in a transaction: a run, a session of tasks, a nested transaction."""
 
     def cancel(self, hosts: Hosts = None) -> None:
         """End it soon."""
@@ -70,7 +70,7 @@ class Scope:
         self.by_hand: Any = None
         self.parent = parent
         self._cancelled = False
-        self._written = parent is None
+        self._is_written = False
         self._guard = threading.Lock()
         self._begun: list[Begun] = []
 
@@ -127,23 +127,36 @@ class Scope:
         for begun in self.begun():
             begun.join()
 
+    def check(self) -> None:
+        """Wait for the end of all that was begun in it, and raise the first thing that nobody was told yet."""
+        for begun in self.begun():
+            begun.check()
+
     def commands(self) -> Results:
         """The rows of all commands that were sent from it, in the order of their runs."""
         return Results(tuple(row for begun in self.begun() for row in begun.commands()))
 
     def facts(self) -> list[Fact]:
-        """What the journal does not know yet of this part, and of those that it is a part of."""
+        """What the journal does not know yet of this part, and of all that it is a part of."""
         from opskit.record.facts import Part
 
         if self.parent is None:
+            return self.whole.facts()
+        if self._is_written:
             return []
-        found = self.parent.facts()
-        with self._guard:
-            if not self._written:
-                self._written = True
-                above, now = self.parent.number, datetime.now(UTC)
-                found.append(Part(self.whole.id, self.number, above, self.name, self.kind, self.chunk, now))
-        return found
+        part = Part(self.whole.id, self.number, self.parent.number, self.name, self.kind, self.chunk, datetime.now(UTC))
+        return [*self.parent.facts(), part]
+
+    def written(self) -> None:
+        """The journal knows of this part now, and of all that it is a part of."""
+        self._is_written = self.whole.written = True
+        if self.parent is not None:
+            self.parent.written()
+
+    def write(self, facts: Sequence[Fact]) -> None:
+        """Write facts down, and what they are a part of. Blocks; raises JournalError."""
+        self.whole.store.write([*self.facts(), *facts])
+        self.written()
 
     def recorder(self, writer: Writer, ended: Callable[[How], Any]) -> Recorder:
         """The journal of a run that is this part; `ended` is awaited when all of it is written."""
@@ -160,11 +173,10 @@ class Scope:
         numbers = [(step, self.whole.number()) for step in (*plan.steps, *plan.checks) if id(step) not in done]
         if not numbers:
             return Entered((), {}, done)
-        self.whole.begin()
         packed: PackedTerms = {}
         entries = [entry_of(step, self.whole.id, number, self.number, packed) for step, number in numbers]
         self.whole.known.update((number, step.undoing()) for step, number in numbers if step.undo is not None)
-        return Entered([*self.facts(), *entries], {id(step): number for step, number in numbers}, done)
+        return Entered([*self.facts(), *entries], {id(step): number for step, number in numbers}, done, self.written)
 
     def _done_before(self, plan: Plan) -> dict[int, HostResult]:
         """The rows of the steps whose keys stand for what was done."""
@@ -185,14 +197,14 @@ class Scope:
         if isinstance(undo, Callback):
             number = self.whole.number()
             entry = entry_of_call(str(undo), undo.packed(), self.whole.id, number, self.number)
-            self.whole.write([*self.facts(), entry])
+            self.write([entry])
             self.whole.known[number] = undo
             return
         part = self.part("run", undo.name)
         packed: PackedTerms = {}
         numbers = [(step, self.whole.number()) for step in undo.steps]
         entered = [entry_of_undo(step, self.whole.id, number, part.number, packed) for step, number in numbers]
-        self.whole.write([*part.facts(), *entered])
+        part.write(entered)
         self.whole.known.update((number, step) for step, number in numbers)
 
     def undoing(self) -> Undoing:

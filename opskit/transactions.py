@@ -94,8 +94,7 @@ class Transaction:
             CommandError: What was begun in it with `wait=False` has failed; it stays open.
         """
         scope = self.scope
-        for begun in scope.begun():
-            begun.check()
+        scope.check()
         scope.whole.end("succeeded")
         if open_scope.get() is scope:
             open_scope.set(None)
@@ -108,6 +107,7 @@ class Transaction:
             self._scope = Scope(Whole("transaction", self.name), "transaction", self.name, None)
         else:
             self._scope = outer.part("transaction", self.name)
+            outer.hold(self._scope)
         self._change = open_scope.set(self._scope)
         self._change.__enter__()
         return self
@@ -148,8 +148,7 @@ class Transaction:
     def _fault(self) -> BaseException | None:
         """What went wrong though nobody raised it in the block."""
         try:
-            for begun in self.scope.begun():
-                begun.check()
+            self.scope.check()
         except BaseException as error:  # noqa: BLE001 - an interrupt undoes as well
             return error
         return None if self.scope.asked is None else RollbackRequested(self.scope.asked)

@@ -10,8 +10,8 @@ from opskit.bridge.callbacks import UserThread
 from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError
 from opskit.observers import observers
-from opskit.results import Results
 from opskit.record.standing import is_left
+from opskit.results import Results
 from opskit.rollbacks import Rollback, arranged, entries
 from opskit.settings import current as settings_now
 from opskit.undos import recovered

@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from opskit import shared
+from opskit import bridge, shared
 from opskit.record.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from opskit.engine.ports import How
     from opskit.record.facts import Fact, Kind
+    from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.undos import Undo
 
@@ -42,32 +40,32 @@ class Whole:
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
         self.written = False
-        self._guard = threading.Lock()
 
     def number(self) -> int:
         """The next number of an entry or a part; they share them, and so stand in order."""
         return next(self._numbers)
 
-    def write(self, facts: Sequence[Fact]) -> None:
-        """Write facts down, after the fact that there is such a transaction. Blocks; raises JournalError."""
-        self.begin()
-        self.store.write(facts)
-
-    def begin(self) -> None:
-        """Write down that there is such a transaction, once. Blocks; raises JournalError."""
+    def facts(self) -> list[Fact]:
+        """What the journal does not know of it yet."""
         from opskit.record.facts import Transaction
 
-        with self._guard:
-            if not self.written:
-                self.store.begin(Transaction(self.id, self.name, self.kind, _notebook(), datetime.now(UTC)))
-                self.written = True
+        return [] if self.written else [Transaction(self.id, self.name, self.kind, _notebook(), datetime.now(UTC))]
 
     def end(self, how: How) -> None:
-        """Write down how it ended, if it did not before. Blocks; raises JournalError."""
-        if not self.over:
+        """Write down how it ended, if it did not before; blocks. Raises JournalError, and writes it when it can."""
+        engine = bridge.engine()
+        engine.submit(self.ended(how, shared.writer(engine, self.store))).result()
+
+    async def ended(self, how: How, writer: Writer) -> None:
+        """As `end`, on the engine's loop; everything else of it is written then, too."""
+        from opskit.record.facts import Ended
+
+        if self.written and not self.over:
             self.over = True
-            if self.written:
-                self.store.move(self.id, how)
+            await writer.settle(Ended(self.id, how))
+        else:
+            self.over = True
+            await writer.flush()
 
 
 def _notebook() -> str | None:

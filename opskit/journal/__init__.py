@@ -185,7 +185,7 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
     if calls := [account for account in undoing.owed() if account.entry.call is not None]:
         undoing = Undoing(store, now.transaction.id, force=force, calls=_agreed(calls))
     rows = undoing.wait(None if why is None else mask(why))
-    if (error := failed_to_undo(rows, now.transaction.id)) is not None:
+    if (error := failed_to_undo(rows, now.transaction.id) or _left_to_a_person(now.transaction.id, rows)) is not None:
         raise error
     return rows
 
@@ -309,6 +309,16 @@ def _agreed(calls: Sequence[Account]) -> bool:
         )
     except PromptRefused:
         return False
+
+
+def _left_to_a_person(transaction: str, rows: Results) -> RollbackError | None:
+    """The error of a rollback that did what it could: of undos that must not run twice nobody knows what became."""
+    after = show(transaction).summary
+    if after.state != "rollback_partial":
+        return None
+    error = RollbackError(f"rollback incomplete: {after.owed} left to a person; {after.what_to_do}")
+    error.results = rows
+    return error
 
 
 def _function(account: Account) -> str:

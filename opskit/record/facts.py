@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from opskit.engine.ports import How
     from opskit.record.moves import State
     from opskit.results import Status
 
@@ -33,6 +34,14 @@ class Transaction:
     kind: Kind
     notebook: str | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A transaction's end, as its owner says; it is a move, and counts only while that owns it."""
+
+    transaction: str
+    state: How
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +190,7 @@ class Note:
     new_status: Status | None
 
 
-Fact = Part | TaskEnded | Entry | Intent | Outcome | Unsent | Note
+Fact = Transaction | Part | TaskEnded | Entry | Intent | Outcome | Unsent | Note | Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,11 @@ class Writer:
         if self._working is None and self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
 
+    async def settle(self, fact: Fact) -> None:
+        """As `add`, but return when all is durable. Raises JournalError, and keeps the fact until it can be written."""
+        self._next.others.append(fact)
+        await self.flush()
+
     async def flush(self) -> None:
         """Return when all is durable; raises JournalError."""
         await self.write(())
@@ -133,11 +138,13 @@ class Entered:
     Attributes:
         numbers: The number of each step's entry, by the step's `id`.
         done: The rows of steps that were done before, and are not sent again; likewise.
+        written: Called when the facts are written.
     """
 
     facts: Sequence[Fact]
     numbers: Mapping[int, int]
     done: Mapping[int, HostResult] = field(default_factory=dict)
+    written: Callable[[], object] = tuple
 
 
 class Recorder:
@@ -148,7 +155,7 @@ class Recorder:
         transaction: The id of the transaction, which has been begun.
         epoch: Tells under which epoch this process owns it now.
         enter: Says what to write down before anything is dialled. Called in a thread.
-        ended: Awaited when all of the run is written.
+        ended: Awaited when the run has ended; sees to it that all is written. None: nothing but that is to be done.
         undo: Whether the steps are undos.
         tried: How often the undo of an entry was tried before.
     """
@@ -182,6 +189,7 @@ class Recorder:
         self._numbers = entered.numbers
         if entered.facts:
             await self._writer.write(entered.facts)
+        entered.written()
         return entered.done
 
     async def intend(self, step: Step, attempt: int) -> None:
@@ -205,8 +213,9 @@ class Recorder:
 
     async def end(self, how: How) -> None:
         """Return when all is written."""
-        await self._writer.flush()
-        if self._ended is not None:
+        if self._ended is None:
+            await self._writer.flush()
+        else:
             await self._ended(how)
 
 

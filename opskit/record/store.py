@@ -26,7 +26,7 @@ from opskit.errors import JournalError, RollbackError, SettingsError, did_you_me
 from opskit.record import owner as owners
 from opskit.record import reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
-from opskit.record.facts import Intent, Note, Part, TaskEnded, Transaction
+from opskit.record.facts import Ended, Intent, Note, Part, TaskEnded, Transaction
 from opskit.record.moves import BEGINNING, CLAIMS
 from opskit.record.sqlite import Database
 from opskit.record.tables import entry, move, owner, tx
@@ -108,30 +108,46 @@ class Store:
         self._database = Database(path)
         self._database.who_else = self._others
 
-    def begin(self, transaction: Transaction) -> None:
-        """Record a transaction, running, in the hands of this process."""
-        with self._writing() as connection:
-            connection.execute(
-                insert(tx).values({name: getattr(transaction, name) for name in tx.c.keys()})  # noqa: SIM118 - columns
-            )
-            self._move(connection, transaction.id, None, "running", None)
-
     def write(self, facts: Sequence[Fact]) -> frozenset[str]:
-        """Record all of these in one commit.
+        """Record all of these in one commit. A transaction or a part that is recorded already stays as it is.
 
         Returns:
-            The ids of transactions that this process owns no more: their intents, and those alone, were left out.
+            The ids of transactions that this process owns no more: their intents and ends, and those alone, were left
+            out.
         """
         with self._writing() as connection:
-            lost = self._lost(connection, [fact for fact in facts if isinstance(fact, Intent)])
             rows: dict[type, list[tuple[Any, ...]]] = {kind: [] for kind in tables.FACTS}
+            intents, ends = [], []
             for fact in facts:
-                if not (isinstance(fact, Intent) and fact.transaction in lost):
+                if isinstance(fact, Intent):
+                    intents.append(fact)
+                elif isinstance(fact, Transaction):
+                    self._begin(connection, fact)
+                elif isinstance(fact, Ended):
+                    ends.append(fact)
+                else:
                     rows[type(fact)].append(tables.row(fact))
+            lost = self._lost(connection, intents)
+            rows[Intent] = [tables.row(intent) for intent in intents if intent.transaction not in lost]
             for kind, written in rows.items():
                 if written:
                     connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
-        return lost
+            return lost.union(fact.transaction for fact in ends if not self._end(connection, fact))
+
+    def _begin(self, connection: Connection, transaction: Transaction) -> None:
+        """Record a transaction, running, in the hands of this process."""
+        if connection.execute(select(tx.c.id).where(tx.c.id == transaction.id)).first() is None:
+            values = {name: getattr(transaction, name) for name in tx.c.keys()}  # noqa: SIM118 - columns
+            connection.execute(insert(tx).values(values))
+            self._move(connection, transaction.id, None, "running", None)
+
+    def _end(self, connection: Connection, fact: Ended) -> bool:
+        """Record a transaction's end; whether it was this process's to end."""
+        now = self._now(connection, fact.transaction)
+        if refusal_to_move(now, fact.state, self.owner_id) is not None:
+            return False
+        self._move(connection, now.transaction.id, now, fact.state, None)
+        return True
 
     def move(self, transaction: str, after: State, why: str | None = None) -> Now:
         """Move a transaction of this process on; to take one over is `claim`.
@@ -347,7 +363,8 @@ class Store:
 @cache
 def _insertion(kind: type, dialect: Dialect) -> str:
     """Made once: SQLAlchemy would take longer over the values of a step than the database does."""
-    return str(insert(tables.FACTS[kind]).compile(dialect=dialect, column_keys=tables.NAMES[kind]))
+    made = str(insert(tables.FACTS[kind]).compile(dialect=dialect, column_keys=tables.NAMES[kind]))
+    return f"{made} ON CONFLICT DO NOTHING" if kind is Part else made
 
 
 def _machine() -> str:

@@ -128,7 +128,9 @@ class Coordinator:
         ended: SimpleQueue[Task] = SimpleQueue()
         try:
             parts = [self.scope.part("task", task.name, task.chunk) for task in tasks]
-            self.scope.whole.write([fact for part in parts for fact in part.facts()])
+            self.scope.whole.store.write([fact for part in parts for fact in part.facts()])
+            for part in parts:
+                part.written()
             for task, part in zip(tasks, parts, strict=True):
                 if self.scope.cancelled:
                     break
@@ -145,7 +147,7 @@ class Coordinator:
             progress.running -= len(some)
             progress.ended.update(task.status for task in some)
             try:
-                self.scope.whole.write([task.fact() for task in some])
+                self.scope.write([task.fact() for task in some])
             except OpskitError as error:
                 self._fault = error
         progress.over = True

@@ -23,8 +23,11 @@ from opskit.work.kept import packed_way
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opskit.record.facts import Fact
+    from opskit.record.facts import Kind
     from opskit.results import Status
+
+Given = Part | TaskEnded | Entry | Intent | Outcome
+"""What a transaction of a test is made of."""
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WEB1 = opskit.Host("web1", address="local")
@@ -69,11 +72,13 @@ def outcome(transaction: str, seq: int = 1, status: Status = "ok", **changes: An
     return replace(made, **changes)
 
 
-def written(store: Store, *facts: Fact, name: str | None = "deploy", at: datetime = AT, **changes: Any) -> str:
+def written(
+    store: Store, *facts: Given, name: str | None = "deploy", at: datetime = AT, kind: Kind = "transaction"
+) -> str:
     """A transaction of this owner's with these facts; its id is put into them."""
     found = new_id()
-    store.begin(Transaction(found, name, changes.pop("kind", "transaction"), None, at))
-    store.write([replace(fact, transaction=found) for fact in facts])
+    begun = Transaction(found, name, kind, None, at)
+    store.write([begun, *(replace(fact, transaction=found) for fact in facts)])
     return found
 
 
@@ -94,7 +99,7 @@ def test_df_has_a_row_a_transaction_newest_first(store: Store) -> None:
     """With the contract's figures: hosts, good and bad steps, undos that are done and that are not."""
     old = written(store, name=None, kind="run")
     store.move(old, "succeeded")
-    facts: list[Fact] = [
+    facts: list[Given] = [
         entry(""), intent(""), outcome(""),
         entry("", 2, host="web2"), intent("", 2), outcome("", 2, "failed"),
         intent("", 1, undo=True), outcome("", 1, undo=True),
@@ -181,7 +186,7 @@ def test_a_closed_transaction_owes_nothing(store: Store) -> None:
 
 def test_results_are_the_rows_of_commands_and_tasks(store: Store) -> None:
     """In the order of what was planned; of a part those of its parts too."""
-    facts: list[Fact] = [
+    facts: list[Given] = [
         Part("", 1, 0, None, "parallelize", None, AT),
         Part("", 2, 1, "restart", "task", 1, AT),
         Part("", 3, 2, None, "run", None, AT),
@@ -211,7 +216,7 @@ def test_results_are_the_rows_of_commands_and_tasks(store: Store) -> None:
 
 def test_what_a_live_process_is_at_is_running(store: Store, other: Store) -> None:
     """And unknown once it has died: it may have run. So with a task."""
-    facts: list[Fact] = [entry("", 2), intent("", 2), Part("", 1, 0, "t", "task", 1, AT)]
+    facts: list[Given] = [entry("", 2), intent("", 2), Part("", 1, 0, "t", "task", 1, AT)]
     found = written(other, *facts)
     assert [row.status for row in journal.results(found)] == ["running", "running"]
     assert journal.df.iloc[0]["failed"] == 0
@@ -250,7 +255,7 @@ def test_last_is_the_newest_of_its_name(store: Store) -> None:
 
 def test_show_tells_moves_steps_undos_and_notes(store: Store) -> None:
     """As text and as HTML, in the order in which things were begun; a beginning of the id is enough."""
-    facts: list[Fact] = [
+    facts: list[Given] = [
         Part("", 1, 0, "copy", "run", None, AT),
         entry("", 2, part=1, command="cp 1", branch="in_('web')"), intent("", 2), outcome("", 2),
         entry("", 3, part=1, command="cp 2", branch="in_('web')", host="web2"), intent("", 3), outcome("", 3, "failed"),
@@ -293,7 +298,7 @@ def test_what_is_shown_is_escaped(store: Store) -> None:
 
 def test_long_transactions_are_shown_in_part(store: Store) -> None:
     """The rest is counted; what a task did has a head only where it did something."""
-    facts: list[Fact] = [Part("", number, 0, f"t{number}", "task", 1, AT) for number in range(1, 60)]
+    facts: list[Given] = [Part("", number, 0, f"t{number}", "task", 1, AT) for number in range(1, 60)]
     facts += [entry("", 100 + number, part=number) for number in range(1, 60)]
     found = written(store, *facts, kind="parallelize")
     text = str(journal.show(found))
@@ -343,6 +348,17 @@ def test_a_rollback_that_leaves_something_raises_with_its_rows() -> None:
     assert journal.unfinished().empty
 
 
+def test_an_undo_that_must_not_run_twice_leaves_the_rollback_incomplete(other: Store) -> None:
+    """Where its outcome was lost: it is not sent again, and the error says what a person has to do."""
+    found = written(other, entry("", undo_once=True), intent(""), outcome(""), intent("", undo=True))
+    other.close()
+    with pytest.raises(opskit.RollbackError, match=f"1 left to a person; opskit settle {found} HOST ok") as raised:
+        journal.rollback(found)
+    assert raised.value.results == opskit.Results(())
+    journal.settle(found, "web1", "ok", "saw it done", undo=True)
+    assert journal.rollback(found) == opskit.Results(())
+
+
 def test_what_runs_in_this_process_is_not_rolled_back_or_closed_from_here(store: Store) -> None:
     """B32: the error says how it is done."""
     found = written(store, entry(""))
@@ -390,7 +406,7 @@ def test_functions_of_another_process_need_a_person(
 
 def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     """Where a rollback would undo something; what is undone, or elsewhere, is not in the way."""
-    done: list[Fact] = [entry(""), intent(""), outcome("")]
+    done: list[Given] = [entry(""), intent(""), outcome("")]
     found = written(store, *done)
     later = written(store, *done, at=AT + timedelta(1))
     written(store, replace(entry(""), host="web2"), intent(""), outcome(""), at=AT + timedelta(2))
@@ -421,7 +437,7 @@ def test_close_takes_a_reason_and_is_final(store: Store, other: Store) -> None:
 
 def test_settle_says_what_became_of_the_unknown(store: Store, other: Store) -> None:
     """Of that host alone: the unknown steps, and where none is, all; a branch narrows. Nothing is overwritten."""
-    facts: list[Fact] = [
+    facts: list[Given] = [
         entry("", 1, branch="a"), intent("", 1),
         entry("", 2, branch="b"), intent("", 2), outcome("", 2, "failed"),
         entry("", 3, host="web2"), intent("", 3),

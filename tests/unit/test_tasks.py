@@ -1024,14 +1024,15 @@ def test_a_journal_that_can_not_be_written_stops_the_session(
     monkeypatch: pytest.MonkeyPatch, log: Log, kind: type
 ) -> None:
     """Where a chunk, or what became of it, can't be written down, no other begins; the error comes with the rows."""
-    written = Whole.write
+    store = shared.store()
+    written = store.write
 
-    def write(whole: Whole, facts: Any) -> None:
+    def write(facts: Any) -> frozenset[str]:
         if any(isinstance(fact, kind) and log == ["t1"] for fact in facts):
             raise JournalError("the disk is full")
-        written(whole, facts)
+        return written(facts)
 
-    monkeypatch.setattr(Whole, "write", write)
+    monkeypatch.setattr(store, "write", write)
     with pytest.raises(JournalError, match="the disk is full") as caught, parallelize(1) as session:
         session.run(log.does("t1"), undo=log.does("u1"))
         session.run(log.does("t2"), undo=log.does("u2"))

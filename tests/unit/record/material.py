@@ -65,7 +65,7 @@ def note(seq: int | None = None, **changes: Any) -> Note:
 
 def begun(store: Store, given: str = TX, *facts: Fact, **changes: Any) -> None:
     """A transaction of this store's owner, with these facts written."""
-    store.begin(transaction(given, **changes))
+    store.write([transaction(given, **changes)])
     assert not store.write(facts)
 
 

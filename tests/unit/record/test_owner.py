@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BEGIN = """
 import os
-store.begin(transaction())
+store.write([transaction()])
 store.write([entry(1), intent(1)])
 """
 
@@ -59,7 +59,7 @@ def test_reading_leaves_no_trace(store: Store) -> None:
     assert store.transactions() == []
     with closing(store._database._engine.raw_connection()) as connection:
         assert connection.cursor().execute("SELECT count(*) FROM owner").fetchone() == (0,)
-    store.begin(transaction())
+    store.write([transaction()])
     now = store.now(TX)
     assert (now.owner.id, now.owner.pid, now.owner.alive) == (store.owner_id, os.getpid(), True)
     assert stat.S_IMODE((store.path.parent / "owners" / f"{store.owner_id}.lock").stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_reading_leaves_no_trace(store: Store) -> None:
 
 def test_who_closes_has_ended(store: Store, other: Store) -> None:
     """An owner that closed the store is dead, and its transactions are abandoned."""
-    store.begin(transaction())
+    store.write([transaction()])
     assert not other.now(TX).abandoned
     store.close()
     assert other.now(TX).abandoned
@@ -134,7 +134,7 @@ def in_a_fork(work: Callable[[], str]) -> str:
 def test_a_fork_has_a_store_of_its_own(journal: Path) -> None:
     """F44: in a child the parent's store is refused, and opening gives another one; the parent goes on."""
     store = opened(str(journal))
-    store.begin(transaction())
+    store.write([transaction()])
 
     def told() -> str:
         store.close()

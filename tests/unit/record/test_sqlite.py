@@ -50,7 +50,7 @@ def test_it_is_private_under_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         store = Store(path)
-        store.begin(transaction())
+        store.write([transaction()])
     finally:
         os.umask(before)
     found = {file.relative_to(tmp_path): stat.S_IMODE(file.stat().st_mode) for file in tmp_path.rglob("*")}
@@ -80,7 +80,7 @@ def test_writers_take_the_lock_at_once(store: Store) -> None:
     """A writing transaction begins by taking the lock; a reading one does not."""
     begun: list[str] = []
     event.listen(store._database._engine, "before_cursor_execute", lambda *given: begun.append(given[2]))
-    store.begin(transaction())
+    store.write([transaction()])
     store.transactions()
     assert [statement for statement in begun if statement.startswith("BEGIN")] == ["BEGIN IMMEDIATE", "BEGIN"]
 
@@ -285,19 +285,19 @@ def test_an_upgrade_that_fails_changes_nothing(journal: Path, monkeypatch: pytes
 def test_a_locked_journal_names_who_may_hold_it(journal: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """F34: who waits for a lock too long is told who else has the journal open; later all is well."""
     monkeypatch.setattr(sqlite, "PATIENCE", 0.02)
-    store.begin(transaction())
+    store.write([transaction()])
     waiting = Store(journal)
     with closing(sqlite3.connect(journal, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(JournalError, match=rf"is locked .* 0.02 s now \(it may be .* \(process {os.getpid()}\)\)"):
-            waiting.begin(transaction("NEXT"))
-    waiting.begin(transaction("NEXT"))
+            waiting.write([transaction("NEXT")])
+    waiting.write([transaction("NEXT")])
     waiting.close()
 
 
 def test_a_full_disk_is_told(store: Store) -> None:
     """F33: when the disk is full the writing fails in words and nothing of it is there; then it goes on."""
-    store.begin(transaction())
+    store.write([transaction()])
     facts = [entry(seq, command="x" * 5000) for seq in range(1, 50)]
     with store._database.reading() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
@@ -335,7 +335,7 @@ def test_a_read_only_journal_is_told() -> None:
         path.chmod(0o400)
         store = Store(path)
         with pytest.raises(JournalError, match="read-only"):
-            store.begin(transaction())
+            store.write([transaction()])
         store.close()
         path.chmod(0o000)
         assert "can't be opened: check the mode" in fails(path)
@@ -347,7 +347,7 @@ def test_a_read_only_journal_is_told() -> None:
 
 def test_a_journal_that_is_gone_is_not_made_again(store: Store) -> None:
     """F35: a journal that vanished or was replaced while it was open is told, and one that is put back goes on."""
-    store.begin(transaction())
+    store.write([transaction()])
     aside = store.path.with_name("aside")
     store.path.rename(aside)
     with pytest.raises(JournalError, match="has vanished: put it back"):
@@ -364,7 +364,7 @@ def test_a_journal_that_is_gone_is_not_made_again(store: Store) -> None:
 def test_a_damaged_journal_is_told(journal: Path) -> None:
     """F35: a page that was written over is told when it is met."""
     store = Store(journal)
-    store.begin(transaction())
+    store.write([transaction()])
     store.write([entry(seq, command="x" * 500) for seq in range(1, 200)])
     size = int(str(pragma(store, "page_size")))
     store.close()

@@ -124,6 +124,14 @@ def test_what_a_lost_owner_intends_is_not_written(store: Store, other: Store) ->
     assert len(store.accounts("MINE")[0].intents) == 1
 
 
+def test_what_is_begun_twice_stays_as_it_is(store: Store) -> None:
+    """Two runs that begin in one part at the same time both say that there is such a part, and such a transaction."""
+    begun(store, TX, part(1))
+    store.write([transaction(TX), part(1), entry(1)])
+    assert [found.number for found in store.parts(TX)] == [1]
+    assert store.now(TX).number == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -132,7 +140,6 @@ def test_what_a_lost_owner_intends_is_not_written(store: Store, other: Store) ->
         intent(1),
         intent(9),
         entry(1),
-        part(1),
         TaskEnded(TX, 2, "ok", None, "", "", False, None, None),
     ],
     ids=[
@@ -141,7 +148,6 @@ def test_what_a_lost_owner_intends_is_not_written(store: Store, other: Store) ->
         "intent twice",
         "intent of nothing",
         "entry twice",
-        "part twice",
         "task",
     ],
 )
