@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from opskit import bridge, shared
@@ -10,14 +11,14 @@ from opskit.bridge.callbacks import UserThread
 from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError
 from opskit.observers import observers
-from opskit.record.standing import is_left
+from opskit.record.standing import is_left, row
 from opskit.results import Results
 from opskit.rollbacks import Rollback, arranged, entries
 from opskit.settings import current as settings_now
 from opskit.undos import recovered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from opskit.record.moves import State
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
+    from opskit.results import HostResult
     from opskit.rollbacks import Node
     from opskit.settings import Settings
     from opskit.undos import Undo
     from opskit.whole import Whole
 
+LEFT: Final = "it may have run, and must not run twice (undo_once): look at the host, then opskit settle"
 BELOW: Final = 8
 """Of how many failed undos is told."""
 
@@ -64,6 +67,11 @@ class Undoing:
         self._force = force
         self._rollback: Rollback | None = None
         self._cancelled = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another process began it, or this one has forgotten it: the journal alone knows how it is undone."""
+        return self._whole is None
 
     def owed(self) -> list[Account]:
         """What would be undone, in order. Blocks."""
@@ -100,14 +108,19 @@ class Undoing:
             rollback.cancel()
         rows = await rollback.finish(node)
         await writer.flush()
+        left = await asyncio.to_thread(self._for_a_person, {account.entry.seq for account in entries(node)})
         if not self._part:
-            left = await asyncio.to_thread(self._is_left)
-            after: State = "rollback_partial" if left else "rolled_back"
+            after: State = "rolled_back" if all(row.ok for row in rows) and not left else "rollback_partial"
             await asyncio.to_thread(self._store.move, self._transaction, after)
-        return rows
+        return Results((*rows, *left))
 
-    def _is_left(self) -> bool:
-        return any(map(is_left, self._store.accounts(self._transaction)))
+    def _for_a_person(self, tried: Collection[int]) -> list[HostResult]:
+        """The rows of undos that are not sent again by themselves, though it is not known that they worked."""
+        return [
+            replace(row(account, undo=True), error=LEFT)
+            for account in self._store.accounts(self._transaction)
+            if is_left(account) and account.entry.seq not in tried and self._part in (0, account.entry.part)
+        ]
 
     def _claimed(self, why: str | None) -> tuple[int, Kind]:
         if self._part and self._whole is not None:

@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from opskit import bridge, shared
 from opskit.record.ids import new_id
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.undos import Undo
+
+
+_here: WeakValueDictionary[str, Whole] = WeakValueDictionary()
+
+
+def begun_here(transaction: str) -> Whole | None:
+    """The transaction of this id, if this process began it and somebody can still ask it for something."""
+    return _here.get(transaction)
 
 
 class Whole:
@@ -40,6 +49,7 @@ class Whole:
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
         self.written = False
+        _here[self.id] = self
 
     def number(self) -> int:
         """The next number of an entry or a part; they share them, and so stand in order."""

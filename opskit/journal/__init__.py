@@ -30,6 +30,7 @@ from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
 from opskit.undoing import Undoing, failed_to_undo
+from opskit.whole import begun_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -181,11 +182,11 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
             f"transaction {now.transaction.id} runs in this process: its own .rollback() ends and undoes it "
             "(%opskit transaction rollback, where it was begun by hand)"
         )
-    undoing = Undoing(store, now.transaction.id, force=force)
-    if calls := [account for account in undoing.owed() if account.entry.call is not None]:
+    undoing = Undoing(store, now.transaction.id, whole=begun_here(now.transaction.id), force=force)
+    if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
         undoing = Undoing(store, now.transaction.id, force=force, calls=_agreed(calls))
     rows = undoing.wait(None if why is None else mask(why))
-    if (error := failed_to_undo(rows, now.transaction.id) or _left_to_a_person(now.transaction.id, rows)) is not None:
+    if (error := failed_to_undo(rows, now.transaction.id)) is not None:
         raise error
     return rows
 
@@ -309,16 +310,6 @@ def _agreed(calls: Sequence[Account]) -> bool:
         )
     except PromptRefused:
         return False
-
-
-def _left_to_a_person(transaction: str, rows: Results) -> RollbackError | None:
-    """The error of a rollback that did what it could: of undos that must not run twice nobody knows what became."""
-    after = show(transaction).summary
-    if after.state != "rollback_partial":
-        return None
-    error = RollbackError(f"rollback incomplete: {after.owed} left to a person; {after.what_to_do}")
-    error.results = rows
-    return error
 
 
 def _function(account: Account) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 
@@ -27,12 +27,12 @@ from opskit.record import owner as owners
 from opskit.record import reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
 from opskit.record.facts import Ended, Intent, Note, Part, TaskEnded, Transaction
-from opskit.record.moves import BEGINNING, CLAIMS
+from opskit.record.moves import BEGINNING, CLAIMS, MOVES
 from opskit.record.sqlite import Database
 from opskit.record.tables import entry, move, owner, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy import Connection, Dialect
 
@@ -42,11 +42,24 @@ if TYPE_CHECKING:
 _stores: Final[dict[tuple[int, Path], Store]] = {}
 _guard: Final = threading.Lock()
 
-_OWNED: Final = select(move.c.transaction, move.c.epoch).where(
+# Statements of every run, made once: to make one takes longer than to carry it out.
+_OWNED: Final = select(move.c.transaction, move.c.number, move.c.after, move.c.epoch).where(
     reading.LAST,
     move.c.owner == bindparam("owner"),
     move.c.transaction.in_(bindparam("transactions", expanding=True)),
 )
+_KNOWN: Final = select(tx.c.id).where(tx.c.id == bindparam("id"))
+_BEGIN: Final = insert(tx)
+_MOVE: Final = insert(move)
+
+
+class _Last(NamedTuple):
+    """The last move of a transaction."""
+
+    number: int
+    state: State
+    epoch: int
+
 
 _NEAR: Final = 500
 """Among how many ids a mistyped one is looked for."""
@@ -117,7 +130,8 @@ class Store:
         """
         with self._writing() as connection:
             rows: dict[type, list[tuple[Any, ...]]] = {kind: [] for kind in tables.FACTS}
-            intents, ends = [], []
+            intents: list[Intent] = []
+            ends: list[Ended] = []
             for fact in facts:
                 if isinstance(fact, Intent):
                     intents.append(fact)
@@ -127,27 +141,30 @@ class Store:
                     ends.append(fact)
                 else:
                     rows[type(fact)].append(tables.row(fact))
-            lost = self._lost(connection, intents)
+            asked = {*(fact.transaction for fact in intents), *(fact.transaction for fact in ends)}
+            owned = self._owned(connection, asked)
+            lost = {
+                fact.transaction
+                for fact in intents
+                if fact.transaction not in owned or owned[fact.transaction].epoch != fact.epoch
+            }
             rows[Intent] = [tables.row(intent) for intent in intents if intent.transaction not in lost]
             for kind, written in rows.items():
                 if written:
                     connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
-            return lost.union(fact.transaction for fact in ends if not self._end(connection, fact))
+            for fact in ends:
+                last = owned.get(fact.transaction)
+                if last is not None and (last.state, fact.state) in MOVES:
+                    self._move(connection, fact.transaction, last, fact.state, None)
+                else:
+                    lost.add(fact.transaction)
+            return frozenset(lost)
 
     def _begin(self, connection: Connection, transaction: Transaction) -> None:
         """Record a transaction, running, in the hands of this process."""
-        if connection.execute(select(tx.c.id).where(tx.c.id == transaction.id)).first() is None:
-            values = {name: getattr(transaction, name) for name in tx.c.keys()}  # noqa: SIM118 - columns
-            connection.execute(insert(tx).values(values))
+        if connection.execute(_KNOWN, {"id": transaction.id}).first() is None:
+            connection.execute(_BEGIN, {name: getattr(transaction, name) for name in tx.c.keys()})  # noqa: SIM118 - columns
             self._move(connection, transaction.id, None, "running", None)
-
-    def _end(self, connection: Connection, fact: Ended) -> bool:
-        """Record a transaction's end; whether it was this process's to end."""
-        now = self._now(connection, fact.transaction)
-        if refusal_to_move(now, fact.state, self.owner_id) is not None:
-            return False
-        self._move(connection, now.transaction.id, now, fact.state, None)
-        return True
 
     def move(self, transaction: str, after: State, why: str | None = None) -> Now:
         """Move a transaction of this process on; to take one over is `claim`.
@@ -305,32 +322,34 @@ class Store:
             yield connection
         self._recorded = True
 
-    def _lost(self, connection: Connection, intents: Sequence[Intent]) -> frozenset[str]:
-        """The transactions of these intents that are not in the hands of this process, or not under that epoch."""
-        meant = {(intent.transaction, intent.epoch) for intent in intents}
-        if not meant:
-            return frozenset()
-        found = connection.execute(_OWNED, {"owner": self.owner_id, "transactions": [one for one, _ in meant]})
-        return frozenset(transaction for transaction, _ in meant - {(one, epoch) for one, epoch in found})
+    def _owned(self, connection: Connection, transactions: Collection[str]) -> dict[str, _Last]:
+        """The last moves of those that are in the hands of this process."""
+        if not transactions:
+            return {}
+        found = connection.execute(_OWNED, {"owner": self.owner_id, "transactions": list(transactions)})
+        return {transaction: _Last(*last) for transaction, *last in found}
 
-    def _move(self, connection: Connection, transaction: str, now: Now | None, after: State, why: str | None) -> None:
+    def _move(
+        self, connection: Connection, transaction: str, now: Now | _Last | None, after: State, why: str | None
+    ) -> None:
         before = BEGINNING if now is None else now.state
         epoch = 0 if now is None else now.epoch
         raises = int(now is None or after in CLAIMS)
         connection.execute(
-            insert(move).values(
-                transaction=transaction,
-                number=1 if now is None else now.number + 1,
-                before=before,
-                after=after,
-                raises=raises,
-                epoch=epoch + raises,
-                owner=self.owner_id,
-                at=datetime.now(UTC),
-                why=why,
-                earlier=None if now is None else now.number,
-                earlier_epoch=epoch,
-            )
+            _MOVE,
+            {
+                "transaction": transaction,
+                "number": 1 if now is None else now.number + 1,
+                "before": before,
+                "after": after,
+                "raises": raises,
+                "epoch": epoch + raises,
+                "owner": self.owner_id,
+                "at": datetime.now(UTC),
+                "why": why,
+                "earlier": None if now is None else now.number,
+                "earlier_epoch": epoch,
+            },
         )
 
     def _now(self, connection: Connection, given: str) -> Now:

@@ -366,7 +366,7 @@ def test_an_interrupt_before_the_run_is_no_traceback(
     def interrupted(path: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("opskit.session.load_inventory", interrupted)
+    monkeypatch.setattr("opskit.in_use.load_inventory", interrupted)
     assert main(["run", "true", "-i", here, *flags]) == 130
     output, errors = capsys.readouterr()
     assert errors == "opskit: interrupted\n"

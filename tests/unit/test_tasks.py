@@ -33,6 +33,7 @@ from opskit.errors import (
 from opskit.masking import MASK
 from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
+from opskit.scopes import open_scope
 from opskit.settings import current
 from opskit.tasks import Parallelize, parallelize
 from opskit.testing import Reply, ScriptedTransport
@@ -481,7 +482,7 @@ def test_what_a_task_prints_and_logs_is_kept_with_it(capfd: pytest.CaptureFixtur
     def task(word: str) -> None:
         print("out", word)  # noqa: T201 - what is tested
         together.wait()
-        sys.stdout.writelines([word, "\n"])
+        sys.stdout.writelines([word, " \udcff\n"])
         print("err", word, file=sys.stderr)  # noqa: T201 - what is tested
         logging.getLogger("opskit").warning("careful, %s", word)
         assert sys.stdout.encoding == before[0].encoding
@@ -490,10 +491,11 @@ def test_what_a_task_prints_and_logs_is_kept_with_it(capfd: pytest.CaptureFixtur
     with parallelize() as session:
         session.run(task, "one")
         session.run(task, "two")
-    assert [row.stdout for row in session.results] == ["out one\none\n", "out two\ntwo\n"]
+    assert [row.stdout for row in session.results] == ["out one\none \\udcff\n", "out two\ntwo \\udcff\n"]
     assert session.results[0].stderr == "err one\nWARNING opskit: careful, one\n"
     assert capfd.readouterr() == ("", "")
     assert (sys.stdout, sys.stderr, logging.getLogger().handlers) == before
+    assert not any(type(handler).__module__.startswith("opskit") for handler in before[2])
     assert not in_task()
 
 
@@ -544,13 +546,14 @@ def test_what_is_kept_is_bounded_and_without_secrets() -> None:
         opskit.configure(max_output=1000),
         parallelize() as session,
     ):
-        session.run(Log().does("t1", ValueError("first")))
+        session.run(Log().does("t1", ValueError("first")), undo=Log().does("u1", OSError("hunter2!")))
         session.run(chatty)
     row = session.results[1]
     assert row.truncated
     assert len(row.stdout) < 1100
     assert row.stdout.endswith(f"{MASK}\n")
     assert row.error == f"ValueError: {MASK}"
+    assert str(caught.value.__notes__).count(MASK) == 2
     assert "hunter2!" not in str(caught.value.__notes__)
 
 
@@ -673,6 +676,24 @@ def test_what_a_task_leaves_running_ends_with_its_failure(scripted: Any) -> None
     assert transport.sent == [("a", "hang"), ("a", "undo")]
 
 
+def test_nothing_is_undone_beside_what_a_task_has_begun(log: Log) -> None:
+    """A failed task cancels what it has begun, and waits for the end of that; then it is undone."""
+
+    class Begun:
+        cancel, join = log.does("cancel"), log.does("join")
+        check = commands = join
+
+    def task() -> None:
+        scope = open_scope.get()
+        assert scope is not None
+        scope.hold(Begun)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), parallelize() as session:
+        session.run(task, undo=log.does("undo"))
+    assert log == ["cancel", "join", "undo"]
+
+
 def test_commands_of_transactions_in_tasks_are_theirs(scripted: Any) -> None:
     """What a task runs in a transaction of its own is among the rows of the commands, and is undone with the task."""
     transport = scripted(ScriptedTransport())
@@ -753,15 +774,15 @@ def test_an_async_task_may_fail(log: Log, error: BaseException) -> None:
     assert statuses(session.results) == "failed ok"
 
 
-def test_a_call_that_waits_is_refused_in_an_async_task() -> None:
+def test_a_call_that_waits_is_refused_in_an_async_task(log: Log) -> None:
     """`opskit.run` and a plain `with` in one are a PlanError that names what to write."""
 
     async def runs() -> None:
         opskit.run("true")
 
     async def blocks() -> None:
-        with parallelize():
-            pass
+        with parallelize() as inner:
+            inner.run(log.does("inner"))
 
     async def awaits() -> None:
         async with parallelize() as inner:
@@ -770,6 +791,7 @@ def test_a_call_that_waits_is_refused_in_an_async_task() -> None:
     for task in (runs, blocks):
         with pytest.raises(PlanError, match=r"arun.*async with"), parallelize() as session:
             session.run(task)
+    assert log == []
     with parallelize() as session:
         session.run(awaits)
     assert session.results.commands is not None
