@@ -680,13 +680,22 @@ def test_nothing_is_undone_beside_what_a_task_has_begun(log: Log) -> None:
     """A failed task cancels what it has begun, and waits for the end of that; then it is undone."""
 
     class Begun:
-        cancel, join = log.does("cancel"), log.does("join")
-        check = commands = join
+        def check(self) -> None:
+            log.append("check")
+
+        def join(self) -> None:
+            log.append("join")
+
+        def cancel(self, hosts: object = None) -> None:
+            log.append("cancel")
+
+        def commands(self) -> opskit.Results:
+            return opskit.Results()
 
     def task() -> None:
         scope = open_scope.get()
         assert scope is not None
-        scope.hold(Begun)
+        scope.hold(Begun())
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"), parallelize() as session:
