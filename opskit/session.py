@@ -238,6 +238,14 @@ class Parallel:
             return Results(())
         return self._running.results
 
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended."""
+        return self._running.done
+
+    def __repr__(self) -> str:
+        return "<parallel: nothing has begun>" if self._handle is None else repr(self._handle)
+
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end of a run that was begun with `wait=False`; see `Handle.wait`."""
         return self._running.wait(timeout)

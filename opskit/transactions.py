@@ -92,12 +92,15 @@ class Transaction:
 
         Raises:
             CommandError: What was begun in it with `wait=False` has failed; it stays open.
+            RollbackError: Somebody else has taken it over.
         """
         scope = self.scope
         scope.check()
-        scope.whole.end("succeeded")
-        if open_scope.get() is scope:
-            open_scope.set(None)
+        try:
+            scope.whole.end("succeeded")
+        finally:
+            if open_scope.get() is scope:
+                open_scope.set(None)
 
     def __enter__(self) -> Self:
         if self._scope is not None:

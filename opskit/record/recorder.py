@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from opskit.engine.ports import How
-    from opskit.record.facts import Fact
+    from opskit.record.facts import Ended, Fact
     from opskit.record.store import Store
     from opskit.results import HostResult
     from opskit.work.plan import Plan, Step
@@ -72,14 +72,26 @@ class Writer:
         """
         batch = self._next
         batch.awaited += facts
+        await self._written(batch, {fact.transaction for fact in facts if isinstance(fact, Intent)})
+
+    async def settle(self, fact: Ended) -> None:
+        """As `write`; but what can't be written now is kept until it can be."""
+        batch = self._next
+        batch.others.append(fact)
+        await self._written(batch, {fact.transaction})
+
+    async def flush(self) -> None:
+        """Return when all is durable; raises JournalError."""
+        await self.write(())
+
+    async def _written(self, batch: _Batch, owned: set[str]) -> None:
+        """Return when a batch is written; these transactions must be this process's."""
         self._begin()
         await batch.written.wait()
         if batch.error is not None:
             raise batch.error
-        if batch.refused:
-            for fact in facts:
-                if isinstance(fact, Intent) and fact.transaction in batch.refused:
-                    raise await asyncio.to_thread(self._lost, fact.transaction)
+        for transaction in owned.intersection(batch.refused):
+            raise await asyncio.to_thread(self._lost, transaction)
 
     def _lost(self, transaction: str) -> RollbackError:
         now = self.store.now(transaction)
@@ -93,15 +105,6 @@ class Writer:
         self._next.others.append(fact)
         if self._working is None and self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
-
-    async def settle(self, fact: Fact) -> None:
-        """As `add`, but return when all is durable. Raises JournalError, and keeps the fact until it can be written."""
-        self._next.others.append(fact)
-        await self.flush()
-
-    async def flush(self) -> None:
-        """Return when all is durable; raises JournalError."""
-        await self.write(())
 
     def _begin(self) -> None:
         """Write what there is; what becomes ready in this turn of the loop, and during a commit, comes along."""

@@ -92,19 +92,23 @@ class Task:
         open_scope.here(scope)
         keep(self._output)
         try:
-            answer = self._function(*self._args, **self._kwargs)
-            if inspect.isawaitable(answer):
-                scope.awaits = True
-                loop.finish(answer)
-            for begun in scope.begun():
-                begun.check()
+            self._call(scope, loop)
         except BaseException as error:  # noqa: BLE001 - a task's failure, whatever it is: the thread ends here
             self._end(scope, error)
             scope.cancel()
             scope.join()
         else:
             self._end(scope, None if scope.asked is None else RollbackRequested(scope.asked))
-        ended.put(self)
+        finally:
+            ended.put(self)
+
+    def _call(self, scope: Scope, loop: TaskLoop) -> None:
+        answer = self._function(*self._args, **self._kwargs)
+        if inspect.isawaitable(answer):
+            scope.awaits = True
+            loop.finish(answer)
+        for begun in scope.begun():
+            begun.check()
 
     def _end(self, scope: Scope, error: BaseException | None) -> None:
         assert self._output is not None
@@ -163,7 +167,11 @@ class Task:
 
 def line_of(error: BaseException) -> str:
     """An error in one line, without secrets: its type, and what it says."""
-    return one_line(mask(": ".join(filter(None, (type(error).__name__, str(error))))), _LINE)
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - the user's own class
+        said = "it can't say what"
+    return one_line(mask(": ".join(filter(None, (type(error).__name__, said)))), _LINE)
 
 
 def _name_of(function: Any) -> str:

@@ -548,6 +548,8 @@ def test_what_is_kept_is_bounded_and_without_secrets() -> None:
     ):
         session.run(Log().does("t1", ValueError("first")), undo=Log().does("u1", OSError("hunter2!")))
         session.run(chatty)
+        session.run(functools.partial(print, "hun", end=""))
+    assert session.results[2].stdout == "hun"
     row = session.results[1]
     assert row.truncated
     assert len(row.stdout) < 1100
@@ -781,6 +783,25 @@ def test_an_async_task_may_fail(log: Log, error: BaseException) -> None:
     assert caught.value is error
     assert log == ["ended", "undone"]
     assert statuses(session.results) == "failed ok"
+
+
+def test_what_async_tasks_leave_on_their_loop_is_cancelled() -> None:
+    """A loop ends with its session."""
+    left, ended = set[asyncio.Task[None]](), threading.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def task() -> None:
+        left.add(asyncio.create_task(forever()))
+        await asyncio.sleep(0)
+
+    with parallelize() as session:
+        session.run(task)
+    assert ended.wait(5)
 
 
 def test_a_call_that_waits_is_refused_in_an_async_task(log: Log) -> None:
@@ -1110,6 +1131,19 @@ def test_a_task_without_a_thread_fails(monkeypatch: pytest.MonkeyPatch, log: Log
         session.run(log.does("t2"))
     assert log == ["t1", "u1"]
     assert statuses(session.results) == "ok failed"
+
+
+def test_an_exception_that_says_nothing_undoes_as_well(log: Log) -> None:
+    """One whose text can't be had is told by its type."""
+
+    class Mute(Exception):  # noqa: N818 - what it is
+        def __str__(self) -> str:
+            raise KeyError
+
+    with pytest.raises(Mute), parallelize() as session:
+        session.run(log.does("t1", Mute()), undo=log.does("u1"))
+    assert log == ["t1", "u1"]
+    assert session.results[0].error == "Mute: it can't say what"
 
 
 def test_an_exception_that_can_not_be_changed_is_raised_all_the_same() -> None:

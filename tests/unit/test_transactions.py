@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +13,12 @@ import pytest
 import opskit
 from opskit import Host, Inventory, shared
 from opskit.errors import Cancelled, CommandError, JournalError, PlanError, RollbackError, RollbackRequested
+from opskit.record.store import Store
 from opskit.scopes import open_scope
 from opskit.testing import Reply, ScriptedTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FLEET = Inventory([Host(name, roles={name[:3]}) for name in ("app1", "app2", "web1")])
 
@@ -52,7 +54,8 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 
 def run(command: str, **options: Any) -> opskit.Results:
     """Run a command that is undone by `undo COMMAND`."""
-    return opskit.run(command, undo=f"undo {command}", **options)
+    results: opskit.Results = opskit.run(command, undo=f"undo {command}", **options)
+    return results
 
 
 def test_an_exception_undoes_newest_first(fleet: Fleet) -> None:
@@ -73,7 +76,8 @@ def test_an_exception_undoes_newest_first(fleet: Fleet) -> None:
 
 def test_outside_of_a_transaction_nothing_can_be_registered() -> None:
     """C2: `on_rollback` and `rollback` are errors where nothing is open, and leave nothing behind."""
-    for call in (lambda: opskit.on_rollback(print), opskit.rollback):
+    calls: list[Callable[[], object]] = [lambda: opskit.on_rollback(print), opskit.rollback]
+    for call in calls:
         with pytest.raises(RollbackError, match="inside a transaction or a task"):
             call()
 
@@ -199,10 +203,10 @@ def test_unreachable_and_unsent_steps_are_never_undone(fleet: Fleet) -> None:
 
 def test_a_command_can_be_registered_with_its_hosts(fleet: Fleet) -> None:
     """`on_rollback` of a command fixes its hosts and its text at once."""
-    release = "v42"
+    release = {"name": "v42"}
     with pytest.raises(ZeroDivisionError), opskit.transaction() as tx:  # noqa: PT012 - as above
-        tx.on_rollback("tell {{ release }} {{ server.name }}", roles="app")
-        release = "other"
+        tx.on_rollback("tell {{ release.name }} {{ server.name }}", roles="app")
+        release["name"] = "other"
         _ = 1 // 0
     assert sorted(fleet.commands) == ["app1:tell v42 app1", "app2:tell v42 app2"]
 
@@ -324,3 +328,18 @@ def test_what_can_t_be_undone_asks_first(fleet: Fleet, monkeypatch: pytest.Monke
     with pytest.raises(Cancelled, match="not confirmed"):
         opskit.run("mkfs", irreversible=True)
     assert not fleet.commands
+
+
+def test_what_somebody_else_has_taken_over_takes_nothing_more(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R15: of a transaction that another process rolls back nothing more is sent, and it did not end well."""
+    tx = opskit.begin("runbook")
+    run("x", hosts="app1")
+    with closing(Store(shared.store().path)) as other:  # as another process has one
+        other.claim(tx.id, "rolling_back", "it was wrong")
+    with pytest.raises(RollbackError, match=r"belongs to .+; nothing more is sent") as raised:
+        run("y", hosts="app1")
+    assert fleet.commands == ["app1:x"]
+    assert raised.value.results is not None
+    assert raised.value.results[0].status == "not_started"
+    with pytest.raises(RollbackError, match="belongs to"):
+        tx.end()
