@@ -121,7 +121,7 @@ class Parallelize:
             timeout: Seconds to wait at most; the tasks go on after that.
 
         Raises:
-            PlanError: `timeout` is no number, or nothing was begun.
+            PlanError: `timeout` is no number, nothing was begun, or a task of the session itself asks.
             Exception: What the first failing task raised, itself; with `.results`, and a note for each other failure.
             RollbackRequested: A task has called `opskit.rollback`, and kept it to itself.
             Cancelled: The session was cancelled, and its tasks were undone.
@@ -132,6 +132,7 @@ class Parallelize:
         """
         expect_may_block()
         coordinator = self._begun
+        self._expect_outside(coordinator)
         try:
             timeout = None if timeout is None else checks.number(timeout)
         except ValueError as error:
@@ -179,6 +180,7 @@ class Parallelize:
                 somebody is at it: says who.
         """
         coordinator, rows = self._begun, None
+        self._expect_outside(coordinator)
         if not self.done:
             coordinator.cancel(None)
             self.join()
@@ -244,6 +246,16 @@ class Parallelize:
         if self._coordinator is None:
             raise PlanError("nothing was begun: tasks begin when the block of their `parallelize` has ended well")
         return self._coordinator
+
+    def _expect_outside(self, coordinator: Coordinator) -> None:
+        scope = open_scope.get()
+        while scope is not None and scope is not coordinator.scope:
+            scope = scope.parent
+        if scope is not None:
+            raise PlanError(
+                "a task can't wait for the session that it is a task of: it would wait for itself. "
+                "opskit.rollback() ends a task and has all of them undone"
+            )
 
     def _expect_open(self) -> None:
         if self._coordinator is not None:

@@ -520,8 +520,14 @@ def test_what_others_print_meanwhile_goes_where_it_went(
 def test_sessions_that_overlap_keep_what_is_theirs() -> None:
     """Also where the stream was replaced meanwhile; the last one to end leaves all as it was."""
     before, go, replaced = sys.stdout, threading.Event(), io.StringIO()
+
+    def late() -> None:
+        assert go.wait(5)
+        print("late")  # noqa: T201 - what is tested
+        logging.getLogger("mine").warning("late")
+
     with parallelize(wait=False) as first:
-        first.run(go.wait, 5)
+        first.run(late)
     until(lambda: sys.stdout is not before)
     with contextlib.redirect_stdout(replaced):
         with parallelize() as second:
@@ -530,6 +536,7 @@ def test_sessions_that_overlap_keep_what_is_theirs() -> None:
     go.set()
     first.wait()
     assert (second.results[0].stdout, replaced.getvalue()) == ("kept\n", "let through\n")
+    assert (first.results[0].stdout, first.results[0].stderr) == ("late\n", "WARNING mine: late\n")
     assert sys.stdout is before
 
 
@@ -561,6 +568,7 @@ def test_what_is_kept_is_bounded_and_without_secrets() -> None:
 
 def test_the_rows_of_commands_are_kept(scripted: Any) -> None:
     """`.results.commands` has them task by task, those of nested blocks too, all of one transaction; also pickled."""
+    before = sys.stdout
     scripted(ScriptedTransport(lambda host, command: Reply(stdout=command.encode())))
 
     def outer() -> None:
@@ -572,6 +580,7 @@ def test_the_rows_of_commands_are_kept(scripted: Any) -> None:
     with parallelize() as session:
         session.run(outer)
         session.run(lambda: opskit.run("four", hosts="a"))
+    assert sys.stdout is before
     results = pickle.loads(pickle.dumps(session.results))
     assert results == session.results
     assert [(row.host, row.command) for row in results.commands] == [
@@ -811,8 +820,8 @@ def test_a_call_that_waits_is_refused_in_an_async_task(log: Log) -> None:
         opskit.run("true")
 
     async def blocks() -> None:
-        with parallelize() as inner:
-            inner.run(log.does("inner"))
+        with parallelize():
+            log.append("in the block")
 
     async def awaits() -> None:
         async with parallelize() as inner:
@@ -1156,3 +1165,13 @@ def test_an_exception_that_can_not_be_changed_is_raised_all_the_same() -> None:
     with pytest.raises(Frozen), parallelize() as session:
         session.run(Log().does("t1", Frozen()))
     assert statuses(session.results) == "failed"
+
+
+@pytest.mark.parametrize("asked", ["wait", "rollback"])
+def test_a_task_does_not_wait_for_itself(asked: str) -> None:
+    """What would never end is refused."""
+    session = parallelize(wait=False)
+    with session:
+        session.run(lambda: getattr(session, asked)())
+    with pytest.raises(PlanError, match="would wait for itself"):
+        session.wait(20)
