@@ -10,9 +10,7 @@ the journal can't be read or written, and RollbackError of a transaction that is
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -233,7 +231,7 @@ def settle(
     if now.state in ("running", "rolling_back") and now.owner.alive:
         raise RollbackError(f"transaction {now.transaction.id} is still under way by {now.owner}: wait for its end")
     unknown = [account for account in accounts if standing(account, undo=undo) == "unknown"]
-    settled, at, who = unknown or accounts, datetime.now(UTC), _me()
+    settled, at, who = unknown or accounts, datetime.now(UTC), store.who
     store.write(
         [
             Note(now.transaction.id, one.entry.seq, undo, who, at, reason, standing(one, undo=undo), status)
@@ -320,10 +318,3 @@ def _function(account: Account) -> str:
         *(f"{key}={value!r}" for key, value in call["kwargs"].items()),
     ]
     return one_line(" ".join(words), 300)
-
-
-def _me() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        return str(os.getuid())

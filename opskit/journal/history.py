@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import RollbackError
 from opskit.journal.display import as_html, as_text
+from opskit.record.outline import Outline
 from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
 from opskit.results import HostResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -54,6 +55,30 @@ class Summary:
     reason: str | None
     what_to_do: str | None
 
+    @classmethod
+    def of(cls, outline: Outline) -> Summary:
+        """What an outline comes to."""
+        now, begun, first, alike = outline.now, outline.now.transaction, outline.moves[0].owner, outline.alike
+        steps = [(_row(now, account), number) for account, number in alike if account.entry.command is not None]
+        return cls(
+            begun.id,
+            begun.name,
+            begun.kind,
+            "abandoned" if now.abandoned else now.state,
+            first.who,
+            first.machine,
+            begun.notebook,
+            begun.at,
+            None if now.state in ("running", "rolling_back") else now.at,
+            outline.hosts,
+            sum(number for row, number in steps if row.ok),
+            sum(number for row, number in steps if row.bad),
+            sum(number for account, number in alike if status(account, undo=True) == "ok"),
+            0 if now.state == "closed" else sum(number for account, number in alike if is_left(account)),
+            next((move.why for move in reversed(outline.moves) if move.why is not None), None),
+            _what_to_do(now, [account for account, _ in alike]),
+        )
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class History:
@@ -91,50 +116,13 @@ class History:
     @property
     def summary(self) -> Summary:
         """The same in figures."""
-        now, begun = self.now, self.now.transaction
-        steps = [self.row(account) for account in self.accounts if account.entry.command is not None]
-        undone = [status(account, undo=True) == "ok" for account in self.accounts]
-        first = self.moves[0].owner
-        return Summary(
-            begun.id,
-            begun.name,
-            begun.kind,
-            "abandoned" if now.abandoned else now.state,
-            first.who,
-            first.machine,
-            begun.notebook,
-            begun.at,
-            None if now.state in ("running", "rolling_back") else now.at,
-            len({account.entry.host for account in self.accounts} - {None}),
-            sum(row.ok for row in steps),
-            sum(row.bad for row in steps),
-            sum(undone),
-            0 if now.state == "closed" else sum(map(is_left, self.accounts)),
-            next((move.why for move in reversed(self.moves) if move.why is not None), None),
-            self._what_to_do,
-        )
-
-    @property
-    def _what_to_do(self) -> str | None:
-        partial = self.now.state == "rollback_partial"
-        if not partial and not (self.now.abandoned and any(map(was_sent, self.accounts))):
-            return None
-        found = self.now.transaction.id
-        left = [account for account in self.accounts if is_left(account)]
-        if any(map(is_owed, left)) or (partial and not left):
-            return f"opskit rollback {found}"
-        if left:
-            return f"opskit settle {found} HOST ok --undo --why '...', once it is known what became of the undo"
-        return f"nothing can be undone: opskit close {found} --why '...'"
+        hosts = {account.entry.host for account in self.accounts} - {None}
+        alike = [(account, 1) for account in self.accounts]
+        return Summary.of(Outline(self.now, self.moves, len(hosts), alike))
 
     def row(self, account: Account, *, undo: bool = False) -> HostResult:
         """The row of a step, or of its undo: `running` while its owner is at it."""
-        found, now = row(account, undo=undo), self.now
-        intents = account.undo_intents if undo else account.intents
-        goes_on = now.state in ("running", "rolling_back") and now.owner.alive
-        if found.error == LOST and goes_on and intents[-1].epoch == now.epoch:
-            return replace(found, status="running", error=None)
-        return found
+        return _row(self.now, account, undo=undo)
 
     def rows(self, part: int = 0) -> tuple[HostResult, ...]:
         """The rows of a part, or of the whole, in the order of what was planned: of commands and of tasks.
@@ -195,31 +183,46 @@ def summaries(
 ) -> list[Summary]:
     """The newest transactions that all of this holds for, newest first."""
     found = store.transactions(since=since, until=until, name=name, host=host, who=who, limit=limit)
-    return [history.summary for history in _read(store, found)]
+    return list(map(Summary.of, store.outlines(found)))
 
 
 def unfinished(store: Store) -> list[Summary]:
     """Those that need somebody: abandoned after something was or may have been done, or not wholly undone."""
-    found = [now for now in store.transactions() if now.abandoned or now.state == "rollback_partial"]
-    return [summary for history in _read(store, found) if (summary := history.summary).what_to_do is not None]
+    from opskit.record.reading import OPEN
+
+    found = store.outlines(store.transactions(states=OPEN))
+    return [summary for summary in map(Summary.of, found) if summary.what_to_do is not None]
 
 
-def done_since(store: Store, earlier: Now, hosts: AbstractSet[str | None]) -> list[Summary]:
+def done_since(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[Summary]:
     """Those begun later that did something on one of these hosts, and have not undone it."""
-    found = store.transactions(since=earlier.transaction.at, limit=NEWEST)
-    return [
-        history.summary
-        for history in _read(store, found)
-        if history.now.transaction.id != earlier.transaction.id
-        and any(
-            account.entry.host in hosts and was_sent(account) and status(account, undo=True) != "ok"
-            for account in history.accounts
-        )
+    later = store.transactions(since=earlier.transaction.at, limit=NEWEST)
+    found = [
+        outline.now
+        for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], hosts)
+        if any(was_sent(account) and status(account, undo=True) != "ok" for account, _ in outline.alike)
     ]
+    return list(map(Summary.of, store.outlines(found)))
 
 
-def _read(store: Store, found: Iterable[Now]) -> Iterator[History]:
-    """Each with what its figures are made of."""
-    for now in found:
-        transaction = now.transaction.id
-        yield History(now, store.moves(transaction), store.accounts(transaction))
+def _row(now: Now, account: Account, *, undo: bool = False) -> HostResult:
+    """The row of a step, or of its undo, of a transaction that stands so."""
+    found = row(account, undo=undo)
+    intents = account.undo_intents if undo else account.intents
+    goes_on = now.state in ("running", "rolling_back") and now.owner.alive
+    if found.error == LOST and goes_on and intents[-1].epoch == now.epoch:
+        return replace(found, status="running", error=None)
+    return found
+
+
+def _what_to_do(now: Now, accounts: Sequence[Account]) -> str | None:
+    partial = now.state == "rollback_partial"
+    if not partial and not (now.abandoned and any(map(was_sent, accounts))):
+        return None
+    found = now.transaction.id
+    left = [account for account in accounts if is_left(account)]
+    if any(map(is_owed, left)) or (partial and not left):
+        return f"opskit rollback {found}"
+    if left:
+        return f"opskit settle {found} HOST ok --undo --why '...', once it is known what became of the undo"
+    return f"nothing can be undone: opskit close {found} --why '...'"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import reduce
 from itertools import groupby
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import String, cast, exists, func, or_, select
 
 from opskit.record.facts import Account, Entry, Intent, Note, Now, Outcome, Owner, Transaction, Unsent
+from opskit.record.outline import Outline
 from opskit.record.standing import status
 from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcome, owner, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, ScalarSelect
 
     from opskit.record.facts import Fact
 
@@ -24,6 +26,9 @@ K = TypeVar("K", bound="Fact")
 
 _AT_ONCE: Final = 500
 """Values in one statement: databases have a limit."""
+
+OPEN: Final = ("running", "rolling_back", "rollback_partial")
+"""States in which a transaction may still need somebody."""
 
 _follower = move.alias()
 LAST: Final = ~exists().where(_follower.c.transaction == move.c.transaction, _follower.c.number == move.c.number + 1)
@@ -60,6 +65,65 @@ def stands(
         by = Owner(id_, who, machine, pid, since, alive=lives[id_])
         found.append(Now(Transaction(*row[:5]), number, state, epoch, by, at, why))
     return found
+
+
+def outlines(
+    connection: Connection, alive: Callable[[str], bool], transactions: Sequence[Now], on: Collection[str] | None
+) -> list[Outline]:
+    """Transactions in outline, of all their entries or of those on these hosts; in the order given."""
+    moves: defaultdict[str, list[Now]] = defaultdict(list)
+    hosts: defaultdict[str, int] = defaultdict(int)
+    alike: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
+    examples: dict[tuple[Any, ...], Account] = {}
+    for ids in _chunks([now.transaction.id for now in transactions]):
+        for made in stands(connection, alive, tx.c.id.in_(ids)):
+            moves[made.transaction.id].append(made)
+        for which in [()] if on is None else [(entry.c.host.in_(names),) for names in _chunks(sorted(on))]:
+            for found, number in connection.execute(_HOSTS.where(entry.c.transaction.in_(ids), *which)):
+                hosts[found] += number
+            for found, seq, number, *pattern in connection.execute(_ALIKE.where(entry.c.transaction.in_(ids), *which)):
+                if (key := tuple(pattern)) not in examples:
+                    (examples[key],) = accounts(connection, found, [seq])
+                alike[found].append((examples[key], number))
+    return [
+        Outline(now, moves[found], hosts[found], alike[found])
+        for now in transactions
+        for found in [now.transaction.id]
+    ]
+
+
+def _told(kind: type[Fact], *names: str) -> ScalarSelect[str]:
+    """Of an entry: what all facts of a kind tell of it in these columns, in their order, as one text."""
+    table = FACTS[kind]
+    words = [func.coalesce(cast(table.c[name], String), "") + " " for name in names]
+    each = (
+        select(reduce(add, words).label("words"))
+        .where(table.c.transaction == entry.c.transaction, table.c.seq == entry.c.seq)
+        .order_by(*table.primary_key)
+        .correlate(entry)
+        .subquery()
+    )
+    return select(func.aggregate_strings(each.c.words, ",")).scalar_subquery()
+
+
+_HOSTS: Final = select(entry.c.transaction, func.count(entry.c.host.distinct())).group_by(entry.c.transaction)
+"""How many hosts each transaction has entries on."""
+
+# All that standing.py, and who is at a step still, ask of an account; what is the same in it is alike.
+_PATTERN: Final = (
+    entry.c.command.is_(None).label("without_command"),
+    entry.c.undo.is_(None).label("without_undo"),
+    entry.c.undo_once,
+    _told(Intent, "undo", "attempt", "epoch").label("intents"),
+    _told(Outcome, "undo", "attempt", "status").label("outcomes"),
+    _told(Unsent, "undo", "attempt", "status").label("unsent"),
+    _told(Note, "undo", "new_status").label("notes"),
+)
+
+_ALIKE: Final = select(entry.c.transaction, func.min(entry.c.seq), func.count(), *_PATTERN).group_by(
+    entry.c.transaction, *_PATTERN
+)
+"""For each transaction and pattern the first entry, and how many there are."""
 
 
 def moved_by(who: str) -> ColumnElement[bool]:

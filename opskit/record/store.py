@@ -20,11 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 
 from opskit.errors import JournalError, RollbackError, SettingsError, did_you_mean
 from opskit.record import owner as owners
-from opskit.record import reading, tables
+from opskit.record import pruning, reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
 from opskit.record.facts import Ended, Intent, Note, Part, TaskEnded, Transaction
 from opskit.record.moves import BEGINNING, CLAIMS, MOVES
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from opskit.record.facts import Account, Fact, Now
     from opskit.record.moves import State
+    from opskit.record.outline import Outline
 
 _stores: Final[dict[tuple[int, Path], Store]] = {}
 _guard: Final = threading.Lock()
@@ -63,9 +64,6 @@ class _Last(NamedTuple):
 
 _NEAR: Final = 500
 """Among how many ids a mistyped one is looked for."""
-
-_OPEN: Final = ("running", "rolling_back", "rollback_partial")
-"""States in which a transaction still needs somebody; it is not pruned."""
 
 
 def opened(url: str | None) -> Store:
@@ -120,6 +118,14 @@ class Store:
         self._process = os.getpid()
         self._database = Database(path)
         self._database.who_else = self._others
+
+    @property
+    def who(self) -> str:
+        """The name of the user whose process this is."""
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a user without a name, as in some containers
+            return str(os.getuid())
 
     def write(self, facts: Sequence[Fact]) -> frozenset[str]:
         """Record all of these in one commit. A transaction or a part that is recorded already stays as it is.
@@ -219,6 +225,7 @@ class Store:
         name: str | None = None,
         host: str | None = None,
         who: str | None = None,
+        states: Collection[State] | None = None,
         limit: int | None = None,
     ) -> list[Now]:
         """The transactions that all of this holds for, newest first.
@@ -229,6 +236,7 @@ class Store:
             name: Called so.
             host: With an entry on this host.
             who: Begun or taken over by this user.
+            states: In one of these.
             limit: How many at most.
         """
         which = [reading.LAST]
@@ -242,8 +250,15 @@ class Store:
             which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host == host))
         if who is not None:
             which.append(reading.moved_by(who))
+        if states is not None:
+            which.append(move.c.after.in_(states))
         with self._database.reading() as connection:
             return reading.stands(connection, self._alive, *which, limit=limit)
+
+    def outlines(self, transactions: Sequence[Now], on: Collection[str] | None = None) -> list[Outline]:
+        """These transactions in outline, or what is outlined of their entries on these hosts; in the same order."""
+        with self._database.reading() as connection:
+            return reading.outlines(connection, self._alive, transactions, on)
 
     def moves(self, transaction: str) -> list[Now]:
         """Every move of a transaction, the first one first."""
@@ -281,12 +296,8 @@ class Store:
     def prune(self, before: datetime) -> int:
         """Delete transactions that last moved before this, but for those that still need somebody; returns how many."""
         with self._writing() as connection:
-            old = select(move.c.transaction).where(reading.LAST, move.c.at < before, move.c.after.not_in(_OPEN))
-            pruned = connection.execute(delete(tx).where(tx.c.id.in_(old))).rowcount
-            idle = select(owner.c.id).where(~exists().where(move.c.owner == owner.c.id))
-            gone = [found for found in connection.scalars(idle) if not self._alive(found)]
-            for found in gone:
-                connection.execute(delete(owner).where(owner.c.id == found))
+            pruned = pruning.forget(connection, before)
+            gone = pruning.forget_owners(connection, self._alive)
         for found in gone:
             owners.bury(self._folder, found)
         return pruned
@@ -313,7 +324,7 @@ class Store:
                 connection.execute(
                     insert(owner).values(
                         id=self.owner_id,
-                        who=_user(),
+                        who=self.who,
                         machine=_machine(),
                         pid=self._process,
                         since=datetime.now(UTC),
@@ -388,10 +399,3 @@ def _insertion(kind: type, dialect: Dialect) -> str:
 
 def _machine() -> str:
     return socket.gethostname()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        return str(os.getuid())

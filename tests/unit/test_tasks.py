@@ -1172,6 +1172,6 @@ def test_a_task_does_not_wait_for_itself(asked: str) -> None:
     """What would never end is refused."""
     session = parallelize(wait=False)
     with session:
-        session.run(lambda: getattr(session, asked)())
+        session.run(getattr(session, asked))
     with pytest.raises(PlanError, match="would wait for itself"):
         session.wait(20)
