@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from opskit import bridge, checks, views
+from opskit import bridge, checks, shared, views
 from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.garbage import collector
@@ -20,6 +20,7 @@ from opskit.bridge.questions import Questions
 from opskit.engine.ledger import Ledger
 from opskit.engine.ports import UNRECORDED
 from opskit.engine.run import Run
+from opskit.enlistment import Enlistment
 from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, TimeoutExceeded, give_results
 from opskit.events import Event, Output, RunEnded
 from opskit.observers import observers
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
 
-    from opskit.booking import Booking
-    from opskit.engine.ports import Ask, Transport
+    from opskit.record.facts import Kind
     from opskit.results import HostResult, Results
     from opskit.settings import Settings
     from opskit.work.options import Hosts
@@ -48,8 +48,7 @@ class Handle:
     Args:
         plan: What to do; it begins at once, when whoever must agree has agreed.
         settings: What holds for the whole run.
-        make_transport: Gives the way to reach hosts, which asks its questions by what it is handed.
-        book: Finds its place in the journal.
+        kind: What it was begun as.
         attempts_before: How often these steps were tried in an earlier run.
 
     Attributes:
@@ -60,33 +59,31 @@ class Handle:
         self,
         plan: Plan,
         settings: Settings,
-        make_transport: Callable[[bridge.EngineLoop, Settings, Ask], Transport],
-        book: Callable[[Plan], Booking],
+        kind: Kind,
         attempts_before: int = 0,
     ) -> None:
         self.plan = plan
         self._settings = settings
-        self._make_transport = make_transport
+        self._kind: Kind = kind
         self._engine = bridge.engine()
         if self._engine.is_here():
             raise PlanError("opskit can't be called from its own engine's thread")
         _confirm(plan, settings)
         for secret in plan.secrets:
             secret.reveal()
-        self._book = book
-        self._booking = booking = book(plan)
+        self._enlistment = enlistment = Enlistment(kind, plan)
         self._waited_for = False
         self._progress = Progress()
-        self._view = views.Silent() if booking.is_silent else views.choose()
+        self._view = views.Silent() if enlistment.is_silent else views.choose()
         self._paint = bridge.harmless(lambda: self._view.paint(self._progress))
         self._questions = Questions(expected=plan.terms.wait)
         self._observers = observers()
-        transport = make_transport(self._engine, settings, self._questions.ask)
+        transport = shared.transport(self._engine, settings, self._questions.ask)
         self._run = Run(
             plan,
             transport,
             self._emit,
-            booking.journal(self._engine, settings, transport, self._emit),
+            enlistment.journal(self._engine, settings, transport, self._emit),
             max_output=settings.max_output,
             check=_in_thread(plan.terms.check) if callable(plan.terms.check) else None,
             listens=bool(self._observers),
@@ -97,7 +94,7 @@ class Handle:
         self._future: Future[Results] = self._engine.submit(collector.around(self._run.finish()))
         if not plan.terms.wait:
             _left_alone.add(self._future)
-        booking.begun(self)
+        enlistment.hold(self)
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.
@@ -167,7 +164,7 @@ class Handle:
         """
         self._cancel()
         self.join()
-        return self._booking.rollback(why)
+        return self._enlistment.rollback(why)
 
     def join(self) -> None:
         """Wait for the end, whatever it is."""
@@ -260,7 +257,7 @@ class Handle:
                 "only rows of a run itself can be run again: these were made anew, or a check's are among them"
             )
         before = max((row.attempt or 1) for row in rows)
-        return Handle(self.plan.only(wanted), self._settings, self._make_transport, self._book, before).wait()
+        return Handle(self.plan.only(wanted), self._settings, self._kind, before).wait()
 
     def _judged(self, results: Results) -> Results:
         """The rows of a run that ended well; raises the error of any other."""
@@ -284,10 +281,10 @@ class Handle:
 
     def _note(self, error: BaseException) -> None:
         """Say with an error what became of the run's transaction."""
-        for note in self._booking.notes():
+        for note in self._enlistment.notes():
             error.add_note(note)
         if isinstance(error, (CommandError, Cancelled)):
-            error.rolled_back = self._booking.rolled_back
+            error.rolled_back = self._enlistment.rolled_back
 
 
 _left_alone: WeakSet[Future[Results]] = WeakSet()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from opskit.defaults import Change, Default
 from opskit.errors import InventoryError
 from opskit.fleet import Inventory, load_inventory
-from opskit.scope import Change, Scoped
 from opskit.settings import current
 
 if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-_inventory: Scoped[Inventory | None] = Scoped("opskit_inventory", None)
+_inventory: Default[Inventory | None] = Default("opskit_inventory", None)
 
 
 def use(inventory: Inventory | str | PathLike[str]) -> Change[Inventory | None]:

@@ -1,20 +1,29 @@
-"""The open parts of transactions: what is written down of them, what was begun in them, and undoing them.
+"""Open transactions and their parts: what is written down of them, what was begun in them.
 
 A scope is what a call finds when it asks where it is made; see `transactions`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import itertools
+import os
+import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
-from opskit.errors import Cancelled, InventoryError, RollbackError
+from opskit import bridge, shared
+from opskit.defaults import Default
+from opskit.errors import Cancelled, InventoryError, PlanError, RollbackError
+from opskit.masking import mask
+from opskit.record.ids import new_id
 from opskit.results import Results
-from opskit.scope import Scoped
-from opskit.undoing import Undoing
-from opskit.undos import Callback
+from opskit.undoing.rollback import Rollback
+from opskit.undoing.undos import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,14 +32,82 @@ if TYPE_CHECKING:
     from opskit.record.entering import PackedTerms
     from opskit.record.facts import Fact, Kind
     from opskit.record.recorder import Entered, Recorder, Writer
+    from opskit.record.store import Store
     from opskit.results import HostResult
-    from opskit.whole import Whole
+    from opskit.undoing.undos import Undo
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
 
 
-class Begun(Protocol):
-    """What was begun in a transaction: a run, a session of tasks, a nested transaction."""
+_here: WeakValueDictionary[str, RootTransaction] = WeakValueDictionary()
+
+
+def begun_here(transaction: str) -> RootTransaction | None:
+    """The transaction of this id, if this process began it and somebody can still ask it for something."""
+    return _here.get(transaction)
+
+
+class RootTransaction:
+    """A transaction in the process that began it.
+
+    Attributes:
+        id: A ULID.
+        epoch: Under which this process owns it.
+        known: What this process can undo its entries by.
+        over: Whether it has ended, or was rolled back.
+        written: Whether the journal knows of it.
+    """
+
+    def __init__(self, kind: Kind, name: str | None) -> None:
+        self.id = new_id()
+        self.kind: Kind = kind
+        self.name = name
+        self.epoch = 1
+        self.known: dict[int, Undo] = {}
+        self.over = False
+        self.store: Store = shared.store()
+        self._numbers = itertools.count(1)
+        self.written = False
+        _here[self.id] = self
+
+    def number(self) -> int:
+        """The next number of an entry or a part; they share them, and so stand in order."""
+        return next(self._numbers)
+
+    def facts(self) -> list[Fact]:
+        """What the journal does not know of it yet."""
+        from opskit.record.facts import Transaction
+
+        if self.written:
+            return []
+        name = None if self.name is None else mask(self.name)
+        return [Transaction(self.id, name, self.kind, _notebook(), datetime.now(UTC))]
+
+    def end(self, how: How) -> None:
+        """Write down how it ended, if it did not before; blocks. Raises JournalError, and writes it when it can."""
+        engine = bridge.engine()
+        engine.submit(self.ended(how, shared.writer(engine, self.store))).result()
+
+    async def ended(self, how: How, writer: Writer) -> None:
+        """As `end`, on the engine's loop; everything else of it is written then, too."""
+        from opskit.record.facts import Ended
+
+        if self.written and not self.over:
+            self.over = True
+            await writer.settle(Ended(self.id, how))
+        else:
+            self.over = True
+            await writer.flush()
+
+
+def _notebook() -> str | None:
+    """Which notebook or script this is, as far as is known."""
+    name = os.environ.get("JPY_SESSION_NAME") or getattr(sys.modules.get("__main__"), "__file__", None)
+    return None if name is None else str(name)
+
+
+class Work(Protocol):
+    """Work that was begun in a transaction: a run, a session of tasks, a nested transaction."""
 
     def cancel(self, hosts: Hosts = None) -> None:
         """End it soon."""
@@ -49,35 +126,40 @@ class Scope:
     """An open part of a transaction, or the whole of it.
 
     Attributes:
-        whole: The transaction.
+        root: The transaction.
         number: Of the part; 0 is the whole.
         parent: What it is a part of; None for the whole.
         asked: Why somebody asked for its rollback, by `opskit.rollback`.
         awaits: Whether code in it runs on an event loop that must not be blocked.
-        by_hand: What `opskit.begin` gave; None for what ends with a block.
+        by_hand: Whether `opskit.begin` opened it; else it ends with a block.
     """
 
     def __init__(
-        self, whole: Whole, kind: Kind, name: str | None, parent: Scope | None, chunk: int | None = None
+        self, root: RootTransaction, kind: Kind, name: str | None, parent: Scope | None, chunk: int | None = None
     ) -> None:
-        self.whole = whole
+        self.root = root
         self.kind: Kind = kind
         self.name = name
         self.chunk = chunk
-        self.number = 0 if parent is None else whole.number()
+        self.number = 0 if parent is None else root.number()
         self.asked: str | None = None
         self.awaits = False
-        self.by_hand: Any = None
+        self.by_hand = False
         self.parent = parent
         self._cancelled = False
         self._is_written = False
         self._guard = threading.Lock()
-        self._begun: list[Begun] = []
+        self._work: list[Work] = []
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is no part, but the whole transaction."""
+        return self.parent is None
 
     @property
     def id(self) -> str:
         """The transaction's id, and of a part its number."""
-        return f"{self.whole.id}.{self.number}" if self.number else self.whole.id
+        return self.root.id if self.is_whole else f"{self.root.id}.{self.number}"
 
     def part(self, kind: Kind, name: str | None, chunk: int | None = None) -> Scope:
         """Open a part of this one.
@@ -88,9 +170,9 @@ class Scope:
         """
         if self.cancelled:
             raise Cancelled("cancelled: nothing more is sent from here", Results(()))
-        if self.whole.over:
-            raise RollbackError(f"transaction {self.whole.id} has ended: nothing can be done in it any more")
-        return Scope(self.whole, kind, name, self, chunk)
+        if self.root.over:
+            raise RollbackError(f"transaction {self.root.id} has ended: nothing can be done in it any more")
+        return Scope(self.root, kind, name, self, chunk)
 
     @property
     def is_silent(self) -> bool:
@@ -102,67 +184,68 @@ class Scope:
         """Whether it, or what it is a part of, was cancelled."""
         return self._cancelled or (self.parent is not None and self.parent.cancelled)
 
-    def hold(self, begun: Begun) -> None:
+    def hold(self, work: Work) -> None:
         """Know of something that was begun in it."""
         with self._guard:
-            self._begun.append(begun)
+            self._work.append(work)
         if self.cancelled:
-            begun.cancel()
+            work.cancel()
 
-    def begun(self) -> list[Begun]:
+    def work(self) -> list[Work]:
         """What was begun in it, in order."""
         with self._guard:
-            return list(self._begun)
+            return list(self._work)
 
     def cancel(self, hosts: Hosts = None) -> None:
         """End what was begun in it; unless that is for some hosts alone, nothing more can be begun."""
         if hosts is None:
             self._cancelled = True
-        for begun in self.begun():
+        for work in self.work():
             with suppress(InventoryError):  # it has no such host
-                begun.cancel(hosts)
+                work.cancel(hosts)
 
     def join(self) -> None:
         """Wait for the end of all that was begun in it."""
-        for begun in self.begun():
-            begun.join()
+        for work in self.work():
+            work.join()
 
     def check(self) -> None:
         """Wait for the end of all that was begun in it, and raise the first thing that nobody was told yet."""
-        for begun in self.begun():
-            begun.check()
+        for work in self.work():
+            work.check()
 
     def commands(self) -> Results:
         """The rows of all commands that were sent from it, in the order of their runs."""
-        return Results(tuple(row for begun in self.begun() for row in begun.commands()))
+        return Results(tuple(row for work in self.work() for row in work.commands()))
 
     def facts(self) -> list[Fact]:
         """What the journal does not know yet of this part, and of all that it is a part of."""
         from opskit.record.facts import Part
 
         if self.parent is None:
-            return self.whole.facts()
+            return self.root.facts()
         if self._is_written:
             return []
-        part = Part(self.whole.id, self.number, self.parent.number, self.name, self.kind, self.chunk, datetime.now(UTC))
+        name, above = None if self.name is None else mask(self.name), self.parent.number
+        part = Part(self.root.id, self.number, above, name, self.kind, self.chunk, datetime.now(UTC))
         return [*self.parent.facts(), part]
 
     def written(self) -> None:
         """The journal knows of this part now, and of all that it is a part of."""
-        self._is_written = self.whole.written = True
+        self._is_written = self.root.written = True
         if self.parent is not None:
             self.parent.written()
 
     def write(self, facts: Sequence[Fact]) -> None:
         """Write facts down, and what they are a part of. Blocks; raises JournalError."""
-        self.whole.store.write([*self.facts(), *facts])
+        self.root.store.write([*self.facts(), *facts])
         self.written()
 
     def recorder(self, writer: Writer, ended: Callable[[How], Any]) -> Recorder:
         """The journal of a run that is this part; `ended` is awaited when all of it is written."""
         from opskit.record.recorder import Recorder
 
-        return Recorder(writer, self.whole.id, lambda: self.whole.epoch, self._enter, ended=ended)
+        return Recorder(writer, self.root.id, self.root.epoch, self._enter, ended=ended)
 
     def _enter(self, plan: Plan) -> Entered:
         """Number the steps that are to be sent, and say what to write down of them. Blocks."""
@@ -170,12 +253,12 @@ class Scope:
         from opskit.record.recorder import Entered
 
         done = self._done_before(plan)
-        numbers = [(step, self.whole.number()) for step in (*plan.steps, *plan.checks) if id(step) not in done]
+        numbers = [(step, self.root.number()) for step in (*plan.steps, *plan.checks) if id(step) not in done]
         if not numbers:
             return Entered((), {}, done)
         packed: PackedTerms = {}
-        entries = [entry_of(step, self.whole.id, number, self.number, packed) for step, number in numbers]
-        self.whole.known.update((number, step.undoing()) for step, number in numbers if step.undo is not None)
+        entries = [entry_of(step, self.root.id, number, self.number, packed) for step, number in numbers]
+        self.root.known.update((number, step.undoing()) for step, number in numbers if step.undo is not None)
         return Entered([*self.facts(), *entries], {id(step): number for step, number in numbers}, done, self.written)
 
     def _done_before(self, plan: Plan) -> dict[int, HostResult]:
@@ -183,7 +266,7 @@ class Scope:
         from opskit.record.standing import row_done_before
 
         keyed = {(step.key, step.host.name): step for step in plan.steps if step.key is not None}
-        found = self.whole.store.done_under(list(keyed)) if keyed else {}
+        found = self.root.store.done_under(list(keyed)) if keyed else {}
         return {id(keyed[place]): row_done_before(account, keyed[place]) for place, account in found.items()}
 
     def register(self, undo: Callback | Plan) -> None:
@@ -195,22 +278,54 @@ class Scope:
         from opskit.record.entering import entry_of_call, entry_of_undo
 
         if isinstance(undo, Callback):
-            number = self.whole.number()
-            entry = entry_of_call(str(undo), undo.packed(), self.whole.id, number, self.number)
+            number = self.root.number()
+            entry = entry_of_call(str(undo), undo.packed(), self.root.id, number, self.number)
             self.write([entry])
-            self.whole.known[number] = undo
+            self.root.known[number] = undo
             return
         part = self.part("run", undo.name)
         packed: PackedTerms = {}
-        numbers = [(step, self.whole.number()) for step in undo.steps]
-        entered = [entry_of_undo(step, self.whole.id, number, part.number, packed) for step, number in numbers]
+        numbers = [(step, self.root.number()) for step in undo.steps]
+        entered = [entry_of_undo(step, self.root.id, number, part.number, packed) for step, number in numbers]
         part.write(entered)
-        self.whole.known.update((number, step) for step, number in numbers)
+        self.root.known.update((number, step) for step, number in numbers)
 
-    def undoing(self) -> Undoing:
+    def rollback(self) -> Rollback:
         """What undoes it."""
-        return Undoing(self.whole.store, self.whole.id, self.number, self.whole)
+        return Rollback(self.root.store, self.root.id, self.number, self.root)
 
 
-open_scope: Scoped[Scope | None] = Scoped("opskit_transaction", None)
+open_scope: Default[Scope | None] = Default("opskit_transaction", None)
 """The scope that calls are made in; None outside of any transaction."""
+
+
+def opened(kind: Kind, name: str | None) -> Scope:
+    """A new part of the transaction that is open here, or a transaction of its own.
+
+    Raises:
+        Cancelled, RollbackError: Nothing can be begun here any more.
+        JournalError, SettingsError: The journal can't be opened.
+    """
+    outer = open_scope.get()
+    return Scope(RootTransaction(kind, name), kind, name, None) if outer is None else outer.part(kind, name)
+
+
+def outside() -> contextvars.Context:
+    """A copy of the caller's context in which no transaction is open."""
+    context = contextvars.copy_context()
+    context.run(open_scope.here, None)
+    return context
+
+
+def expect_may_block() -> None:
+    """Raise PlanError where a call that waits would hold up the event loop of tasks."""
+    scope = open_scope.get()
+    if scope is None or not scope.awaits:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise PlanError(
+        "a call that waits would hold up all async tasks: `await opskit.arun(...)`, or `async with` for the others"
+    )

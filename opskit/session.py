@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from opskit import shared
-from opskit.booking import Booking, expect_may_block
 from opskit.calling import caller, place
 from opskit.errors import PlanError
 from opskit.fleet.names import Names
 from opskit.handle import Handle
 from opskit.in_use import default_inventory
 from opskit.results import Results
+from opskit.scopes import expect_may_block
 from opskit.settings import current
 from opskit.work.draft import Draft
 
@@ -138,7 +136,7 @@ def _planned(draft: Draft) -> Plan:
 
 
 def _started(plan: Plan, settings: Settings, kind: Kind = "run") -> Handle:
-    return Handle(plan, settings, shared.transport, partial(Booking, kind))
+    return Handle(plan, settings, kind)
 
 
 def _perform(plan: Plan) -> Results:

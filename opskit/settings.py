@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from opskit import checks
+from opskit.defaults import Change, Default
 from opskit.errors import SettingsError, did_you_mean
 from opskit.masking import MASK
-from opskit.scope import Change, Scoped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ def _without_password(url: str) -> str:
     return _PASSWORD_IN_URL.sub(lambda found: MASK if found[1] is None else f"{found[1]}:{MASK}@", url)
 
 
-_configured: Scoped[_Given] = Scoped("opskit_settings", _Given())
+_configured: Default[_Given] = Default("opskit_settings", _Given())
 
 
 def current() -> Settings:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from typing import TYPE_CHECKING, Any, Self
 
 from opskit.calling import caller, place
 from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
-from opskit.scopes import Scope, open_scope
+from opskit.scopes import open_scope, opened, outside
 from opskit.settings import current
-from opskit.undoing import failed_to_undo, told
-from opskit.undos import Callback
-from opskit.whole import Whole
+from opskit.undoing.rollback import expect_undone, told
+from opskit.undoing.undos import Callback
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
+    from opskit.defaults import Change
     from opskit.results import Results
-    from opskit.scope import Change
+    from opskit.scopes import Scope
 
 
 class Transaction:
@@ -59,7 +58,7 @@ class Transaction:
     def __repr__(self) -> str:
         if self._scope is None:
             return "<transaction, not open yet>"
-        state = "ended" if self._scope.whole.over else "open"
+        state = "ended" if self._scope.root.over else "open"
         return f"<transaction {self.name or ''} {self.id}: {state}; .rollback() undoes it>".replace("  ", " ")
 
     def on_rollback(self, undo: str | Callable[..., object], /, *args: object, **options: Any) -> None:
@@ -74,7 +73,7 @@ class Transaction:
             RollbackError: The transaction has ended.
             JournalError: It could not be written down.
         """
-        register(self.scope, undo, args, options, caller())
+        _register(self.scope, undo, args, options, caller())
 
     def rollback(self, why: str | None = None) -> Results:
         """Undo all that was or may have been done in it, newest first; what still runs is cancelled before.
@@ -85,19 +84,37 @@ class Transaction:
             RollbackError: Something could not be undone (`.results` has the rows); or it was rolled back before, or is
                 being rolled back: says by whom.
         """
-        return roll_back(self.scope, why)
+        return _roll_back(self.scope, why)
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        """The transaction of an open scope."""
+        found = cls(scope.name)
+        found._scope = scope
+        return found
+
+    def open_by_hand(self) -> None:
+        """Open it for all that follows, until its `end` or `rollback`; see `opskit.begin`."""
+        self._scope = opened("transaction", self.name)
+        self._scope.by_hand = True
+        open_scope.set(self._scope)
 
     def end(self) -> None:
         """Keep what was done: a transaction that `opskit.begin` opened ends here.
 
         Raises:
+            PlanError: It ends with its block.
             CommandError: What was begun in it with `wait=False` has failed; it stays open.
             RollbackError: Somebody else has taken it over.
         """
         scope = self.scope
+        if not scope.by_hand:
+            raise PlanError(
+                "a transaction of a `with` block ends with its block; end() is for what opskit.begin opened"
+            )
         scope.check()
         try:
-            scope.whole.end("succeeded")
+            scope.root.end("succeeded")
         finally:
             if open_scope.get() is scope:
                 open_scope.set(None)
@@ -106,10 +123,8 @@ class Transaction:
         if self._scope is not None:
             raise PlanError("a transaction can be opened once; make another one")
         outer = open_scope.get()
-        if outer is None:
-            self._scope = Scope(Whole("transaction", self.name), "transaction", self.name, None)
-        else:
-            self._scope = outer.part("transaction", self.name)
+        self._scope = opened("transaction", self.name)
+        if outer is not None:
             outer.hold(self._scope)
         self._change = open_scope.set(self._scope)
         self._change.__enter__()
@@ -118,7 +133,8 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close(kind, error, traceback)
+        assert self._change is not None
+        self._change.__exit__(kind, error, traceback)
         if (fault := self._left(error)) is not None:
             raise fault
 
@@ -128,24 +144,21 @@ class Transaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._close(kind, error, traceback)
+        assert self._change is not None
+        self._change.__exit__(kind, error, traceback)
         if (fault := await asyncio.to_thread(self._left, error)) is not None:
             raise fault
-
-    def _close(self, *error: Any) -> None:
-        assert self._change is not None
-        self._change.__exit__(*error)
 
     def _left(self, error: BaseException | None) -> BaseException | None:
         """End it well, or undo it; returns what is to be raised in place of nothing."""
         scope, fault = self.scope, self._fault() if error is None else None
         failing = error or fault
         if failing is None:
-            if not scope.number:
-                scope.whole.end("succeeded")
+            if scope.is_whole:
+                scope.root.end("succeeded")
             return None
-        if not (scope.number == 0 and scope.whole.over):
-            undo_for(scope, failing)
+        if not (scope.is_whole and scope.root.over):
+            _undo_for(scope, failing)
         return fault
 
     def _fault(self) -> BaseException | None:
@@ -157,28 +170,25 @@ class Transaction:
         return None if self.scope.asked is None else RollbackRequested(self.scope.asked)
 
 
-def undo_for(scope: Scope, failing: BaseException) -> None:
+def _undo_for(scope: Scope, failing: BaseException) -> None:
     """Undo what was done in a scope because of an error, which is told what became of that."""
     scope.cancel()
     scope.join()
     try:
-        rows = scope.undoing().wait(f"{type(failing).__name__}: {failing}")
+        rows = scope.rollback().wait(f"{type(failing).__name__}: {failing}")
     except OpskitError as error:
         failing.add_note(f"the rollback failed: {error}")
     else:
-        failing.add_note(told(rows, scope.whole.id))
+        failing.add_note(told(rows, scope.root.id))
 
 
-def roll_back(scope: Scope, why: str | None) -> Results:
+def _roll_back(scope: Scope, why: str | None) -> Results:
     """Roll a scope back because somebody wants it."""
     scope.cancel()
     scope.join()
-    if scope.by_hand is not None and open_scope.get() is scope:
+    if scope.by_hand and open_scope.get() is scope:
         open_scope.set(None)
-    rows = scope.undoing().wait(why)
-    if (error := failed_to_undo(rows, scope.whole.id)) is not None:
-        raise error
-    return rows
+    return expect_undone(scope.rollback().wait(why), scope.root.id)
 
 
 def transaction(name: str | None = None) -> Transaction:
@@ -198,22 +208,20 @@ def begin(name: str | None = None) -> Transaction:
     """
     if (outer := open_scope.get()) is not None:
         raise PlanError(
-            f"transaction {outer.whole.id} is open: end it or roll it back before you begin "
+            f"transaction {outer.root.id} is open: end it or roll it back before you begin "
             "another; `with opskit.transaction():` makes a part of it"
         )
     begun = Transaction(name)
-    begun._scope = Scope(Whole("transaction", name), "transaction", name, None)  # noqa: SLF001 - of this module
-    begun._scope.by_hand = begun  # noqa: SLF001 - as above
-    open_scope.set(begun._scope)  # noqa: SLF001 - as above
+    begun.open_by_hand()
     return begun
 
 
-def begun() -> Transaction | None:
+def by_hand() -> Transaction | None:
     """The transaction that `begin` opened and that is still open."""
     scope = open_scope.get()
-    while scope is not None and scope.by_hand is None:
+    while scope is not None and not scope.by_hand:
         scope = scope.parent
-    return None if scope is None or scope.whole.over else scope.by_hand
+    return None if scope is None or scope.root.over else Transaction.of(scope)
 
 
 def on_rollback(undo: str | Callable[..., object], /, *args: object, **options: Any) -> None:
@@ -222,21 +230,25 @@ def on_rollback(undo: str | Callable[..., object], /, *args: object, **options: 
     Raises:
         RollbackError: It is called outside of any.
     """
-    register(_open("on_rollback"), undo, args, options, caller())
+    _register(_open("on_rollback"), undo, args, options, caller())
 
 
 def rollback(why: str = "asked for by opskit.rollback()") -> None:
     """End the task or the block of the transaction that this is called in, and have it undone.
+
+    A transaction that `begin` opened is undone at once.
 
     Raises:
         RollbackRequested: Always, with `why`; to catch it does not keep the task.
         RollbackError: It is called outside of any.
     """
     scope = _open("rollback")
-    while scope.kind not in ("task", "transaction") and scope.parent is not None:
-        scope = scope.parent
     scope.asked = why
-    raise RollbackRequested(why)
+    requested = RollbackRequested(why)
+    if scope.by_hand:
+        open_scope.set(None)
+        _undo_for(scope, requested)
+    raise requested
 
 
 def _open(what: str) -> Scope:
@@ -249,16 +261,14 @@ def _open(what: str) -> Scope:
     return scope
 
 
-def register(
+def _register(
     scope: Scope, undo: str | Callable[..., object], args: tuple[object, ...], options: dict[str, Any], frame: FrameType
 ) -> None:
     """Have a scope remember an undo."""
-    if scope.whole.over:
-        raise RollbackError(f"transaction {scope.whole.id} has ended: nothing can be registered in it any more")
+    if scope.root.over:
+        raise RollbackError(f"transaction {scope.root.id} has ended: nothing can be registered in it any more")
     if callable(undo):
-        context = contextvars.copy_context()
-        context.run(open_scope.here, None)
-        scope.register(Callback(undo, args, options, context))
+        scope.register(Callback(undo, args, options, outside()))
         return
     if args or not isinstance(undo, str):
         raise PlanError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import opskit
 from benchmarks.contenders.opskit import prepare
 from benchmarks.protocol import serve
-from opskit.booking import Booking
+from opskit.enlistment import Enlistment
 from opskit.engine.ports import UNRECORDED
 
 if __name__ == "__main__":
-    Booking.journal = lambda *_: UNRECORDED  # type: ignore[method-assign]  # the point
+    Enlistment.journal = lambda *_: UNRECORDED  # type: ignore[method-assign]  # the point
     serve(prepare, f"opskit {opskit.__version__} without its journal")

@@ -1,4 +1,4 @@
-"""The engine's port to the outside world: what a way to reach hosts must offer. `transport` and `testing` do."""
+"""The engine's ports to the outside world: a way to reach hosts, and a journal."""
 
 from __future__ import annotations
 
@@ -102,13 +102,11 @@ How = Literal["succeeded", "failed", "cancelled"]
 
 
 class Journal(Protocol):
-    """Where a run writes down what it intends, before it does it, and what became of it.
+    """Where a run writes down what it intends, before it does it, and what became of it."""
 
-    Attributes:
-        transaction: What the rows of the run are to name as their transaction.
-    """
-
-    transaction: str | None
+    @property
+    def transaction(self) -> str | None:
+        """What the rows of the run are to name as their transaction."""
 
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
         """Write down what is planned. Nothing is dialled yet.
@@ -138,7 +136,9 @@ class Journal(Protocol):
 class Unrecorded(Journal):
     """A journal of what nobody needs to know afterwards."""
 
-    transaction: str | None = None
+    @property
+    def transaction(self) -> None:
+        """It is no part of any."""
 
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:  # noqa: ARG002 - the port's
         """Nothing is written."""

@@ -11,14 +11,14 @@ the journal can't be read or written, and RollbackError of a transaction that is
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from opskit import checks, shared
 from opskit.asking import confirmed
 from opskit.errors import JournalError, PlanError, PromptRefused, RollbackError, did_you_mean
-from opskit.frames.journal import journal_frame
+from opskit.frames.journal import COLUMNS, journal_frame
 from opskit.journal.display import Listing
 from opskit.journal.history import NEWEST, History, done_since, summaries
 from opskit.journal.history import unfinished as needing_somebody
@@ -27,8 +27,8 @@ from opskit.record.facts import Note
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
-from opskit.undoing import Undoing, failed_to_undo
-from opskit.whole import begun_here
+from opskit.scopes import begun_here
+from opskit.undoing.rollback import Rollback, expect_undone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -146,13 +146,14 @@ def results(transaction: str) -> Results:
 def owed(transaction: str) -> list[Account]:
     """What a rollback would undo, in order."""
     store = shared.store()
-    return Undoing(store, _whole(store, transaction).transaction.id).owed()
+    return Rollback(store, _whole(store, transaction).transaction.id).owed()
 
 
 def newer(transaction: str) -> Listing:
     """What was done later, and not undone, on hosts where a rollback would undo something."""
-    store, hosts = shared.store(), {account.entry.host for account in owed(transaction)}
-    return Listing(done_since(store, store.now(transaction), hosts - {None}))
+    store = shared.store()
+    hosts = {account.entry.host for account in owed(transaction) if account.entry.host is not None}
+    return Listing(done_since(store, store.now(transaction), hosts))
 
 
 def rollback(transaction: str, why: str | None = None, *, force: bool = False) -> Results:
@@ -180,13 +181,10 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
             f"transaction {now.transaction.id} runs in this process: its own .rollback() ends and undoes it "
             "(%opskit transaction rollback, where it was begun by hand)"
         )
-    undoing = Undoing(store, now.transaction.id, whole=begun_here(now.transaction.id), force=force)
+    undoing = Rollback(store, now.transaction.id, root=begun_here(now.transaction.id), force=force)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
-        undoing = Undoing(store, now.transaction.id, force=force, calls=_agreed(calls))
-    rows = undoing.wait(None if why is None else mask(why))
-    if (error := failed_to_undo(rows, now.transaction.id)) is not None:
-        raise error
-    return rows
+        undoing = Rollback(store, now.transaction.id, force=force, calls=_agreed(calls))
+    return expect_undone(undoing.wait(why), now.transaction.id)
 
 
 def close(transaction: str, why: str) -> None:
@@ -255,7 +253,7 @@ def prune(before: Moment) -> int:
 
 
 def _frame(found: Iterable[Summary]) -> pd.DataFrame:
-    return journal_frame([astuple(summary) for summary in found])
+    return journal_frame(list(map(attrgetter(*COLUMNS), found)))
 
 
 def _moment(what: str, given: Moment | None) -> datetime | None:

@@ -137,7 +137,7 @@ class Line:
             _tell_of_hosts()
         except InventoryError:
             print("no inventory is in use")  # noqa: T201 - a magic's answer
-        begun = transactions.begun()
+        begun = transactions.by_hand()
         print("no transaction is open" if begun is None else f"{_called(begun)} is open")  # noqa: T201 - as above
         unfinished = len(journal.listing_of_unfinished().summaries)
         print(f"{unfinished} unfinished" + (": %opskit journal --unfinished" if unfinished else ""))  # noqa: T201 - as above
@@ -164,7 +164,7 @@ def _tell_of_hosts() -> None:
 
 def _open() -> Transaction:
     """The transaction that was begun by hand; raises RollbackError if there is none."""
-    if (begun := transactions.begun()) is None:
+    if (begun := transactions.by_hand()) is None:
         raise RollbackError('no transaction is open here; %opskit transaction begin "deploy v42" opens one')
     return begun
 

@@ -34,8 +34,3 @@ CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
 """What only a new owner may move to: the epoch goes up, and who owned the transaction can write no intent any more."""
 
 FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
-
-
-def before(after: State) -> frozenset[str]:
-    """The states that a transaction may move on from to this one."""
-    return frozenset(earlier for earlier, later in MOVES if later == after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from functools import reduce
 from itertools import groupby
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import String, cast, exists, func, or_, select
 
+from opskit.errors import RollbackError, did_you_mean
 from opskit.record.facts import Account, Entry, Intent, Note, Now, Outcome, Owner, Transaction, Unsent
 from opskit.record.outline import Outline
 from opskit.record.standing import status
@@ -17,6 +19,7 @@ from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, ScalarSelect
 
@@ -29,6 +32,9 @@ _AT_ONCE: Final = 500
 
 OPEN: Final = ("running", "rolling_back", "rollback_partial")
 """States in which a transaction may still need somebody."""
+
+_NEAR: Final = 500
+"""Among how many ids a mistyped one is looked for."""
 
 _follower = move.alias()
 LAST: Final = ~exists().where(_follower.c.transaction == move.c.transaction, _follower.c.number == move.c.number + 1)
@@ -67,10 +73,32 @@ def stands(
     return found
 
 
+def named(connection: Connection, alive: Callable[[str], bool], journal: Path, given: str) -> Now:
+    """Where the transaction of this id stands, or of the one that begins so, or of the part of this id.
+
+    Raises:
+        RollbackError: The journal has none, or several that begin so.
+    """
+    wanted = given.partition(".")[0].strip()
+    exactly = tx.c.id.in_([wanted, wanted.upper()])
+    begins = func.upper(tx.c.id).startswith(wanted.upper(), autoescape=True)
+    for which in (exactly, begins) if wanted else ():
+        found = stands(connection, alive, LAST, which, limit=3)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = ", ".join(now.transaction.id for now in found)
+            raise RollbackError(f"several transactions begin with {wanted!r}, such as {some}: give more of the id")
+    known = connection.scalars(select(tx.c.id).order_by(tx.c.at.desc(), tx.c.id.desc()).limit(_NEAR)).all()
+    near = difflib.get_close_matches(wanted.upper(), known) or known[:3]
+    hint = did_you_mean(wanted.upper(), near, plural="the newest")
+    raise RollbackError(f"the journal {journal} has no transaction {given!r}{hint}")
+
+
 def outlines(
     connection: Connection, alive: Callable[[str], bool], transactions: Sequence[Now], on: Collection[str] | None
 ) -> list[Outline]:
-    """Transactions in outline, of all their entries or of those on these hosts; in the order given."""
+    """Transactions in outline, but those forgotten since; of all their entries, or of those on these hosts."""
     moves: defaultdict[str, list[Now]] = defaultdict(list)
     hosts: defaultdict[str, int] = defaultdict(int)
     alike: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
@@ -88,7 +116,7 @@ def outlines(
     return [
         Outline(now, moves[found], hosts[found], alike[found])
         for now in transactions
-        for found in [now.transaction.id]
+        if (found := now.transaction.id) in moves
     ]
 
 
@@ -121,7 +149,7 @@ _PATTERN: Final = (
 )
 
 _ALIKE: Final = select(entry.c.transaction, func.min(entry.c.seq), func.count(), *_PATTERN).group_by(
-    entry.c.transaction, *_PATTERN
+    entry.c.transaction, *(column.name for column in _PATTERN)
 )
 """For each transaction and pattern the first entry, and how many there are."""
 

@@ -134,6 +134,9 @@ class Writer:
             self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
 
 
+_NEVER: Final[Mapping[int, int]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Entered:
     """A plan as it is entered in the journal.
@@ -156,7 +159,7 @@ class Recorder:
     Args:
         writer: Writes for all runs.
         transaction: The id of the transaction, which has been begun.
-        epoch: Tells under which epoch this process owns it now.
+        epoch: Under which this process owns it.
         enter: Says what to write down before anything is dialled. Called in a thread.
         ended: Awaited when the run has ended; sees to it that all is written. None: nothing but that is to be done.
         undo: Whether the steps are undos.
@@ -167,15 +170,14 @@ class Recorder:
         self,
         writer: Writer,
         transaction: str,
-        epoch: Callable[[], int],
+        epoch: int,
         enter: Callable[[Plan], Entered],
         *,
         ended: Callable[[How], Awaitable[None]] | None = None,
         undo: bool = False,
-        tried: Callable[[int], int] = lambda seq: 0,  # noqa: ARG005 - nothing was
+        tried: Mapping[int, int] = _NEVER,
     ) -> None:
-        self.transaction: str | None = transaction
-        self._id = transaction
+        self.transaction = transaction
         self._writer = writer
         self._epoch = epoch
         self._enter = enter
@@ -198,8 +200,8 @@ class Recorder:
     async def intend(self, step: Step, attempt: int) -> None:
         """Return when it is written that a step is about to be sent."""
         seq = self._numbers[id(step)]
-        attempt += self._tried(seq)
-        await self._writer.write([Intent(self._id, seq, self._undo, attempt, self._epoch(), datetime.now(UTC))])
+        attempt += self._tried.get(seq, 0)
+        await self._writer.write([Intent(self.transaction, seq, self._undo, attempt, self._epoch, datetime.now(UTC))])
         self._attempts[seq] = attempt
 
     def ended(self, step: Step, row: HostResult) -> None:
@@ -209,10 +211,12 @@ class Recorder:
             return  # it failed before anything was written down
         attempt = self._attempts.pop(seq, None)
         if attempt is not None:
-            self._writer.add(outcome_of(row, self._id, seq, attempt, undo=self._undo))
+            self._writer.add(outcome_of(row, self.transaction, seq, attempt, undo=self._undo))
         elif row.status != "not_started":
-            self._unsent[seq] = number = self._unsent.get(seq, self._tried(seq)) + 1
-            self._writer.add(Unsent(self._id, seq, self._undo, number, row.status, row.error, datetime.now(UTC)))
+            self._unsent[seq] = number = self._unsent.get(seq, self._tried.get(seq, 0)) + 1
+            self._writer.add(
+                Unsent(self.transaction, seq, self._undo, number, row.status, row.error, datetime.now(UTC))
+            )
 
     async def end(self, how: How) -> None:
         """Return when all is written."""

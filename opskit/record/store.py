@@ -7,7 +7,6 @@ function that needs it.
 from __future__ import annotations
 
 import atexit
-import difflib
 import getpass
 import os
 import re
@@ -20,9 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, insert, select, update
 
-from opskit.errors import JournalError, RollbackError, SettingsError, did_you_mean
+from opskit.errors import JournalError, RollbackError, SettingsError
 from opskit.record import owner as owners
 from opskit.record import pruning, reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
@@ -60,10 +59,6 @@ class _Last(NamedTuple):
     number: int
     state: State
     epoch: int
-
-
-_NEAR: Final = 500
-"""Among how many ids a mistyped one is looked for."""
 
 
 def opened(url: str | None) -> Store:
@@ -256,7 +251,12 @@ class Store:
             return reading.stands(connection, self._alive, *which, limit=limit)
 
     def outlines(self, transactions: Sequence[Now], on: Collection[str] | None = None) -> list[Outline]:
-        """These transactions in outline, or what is outlined of their entries on these hosts; in the same order."""
+        """These transactions in outline, in the same order; one that was pruned since is left out.
+
+        Args:
+            transactions: Where they stand.
+            on: Only their entries on these hosts are looked at; None for all.
+        """
         with self._database.reading() as connection:
             return reading.outlines(connection, self._alive, transactions, on)
 
@@ -364,20 +364,7 @@ class Store:
         )
 
     def _now(self, connection: Connection, given: str) -> Now:
-        wanted = given.partition(".")[0].strip()
-        exactly = tx.c.id.in_([wanted, wanted.upper()])
-        begins = func.upper(tx.c.id).startswith(wanted.upper(), autoescape=True)
-        for which in (exactly, begins) if wanted else ():
-            found = reading.stands(connection, self._alive, reading.LAST, which, limit=3)
-            if len(found) == 1:
-                return found[0]
-            if found:
-                some = ", ".join(now.transaction.id for now in found)
-                raise RollbackError(f"several transactions begin with {wanted!r}, such as {some}: give more of the id")
-        known = connection.scalars(select(tx.c.id).order_by(tx.c.at.desc(), tx.c.id.desc()).limit(_NEAR)).all()
-        near = difflib.get_close_matches(wanted.upper(), known) or known[:3]
-        hint = did_you_mean(wanted.upper(), near, plural="the newest")
-        raise RollbackError(f"the journal {self.path} has no transaction {given!r}{hint}")
+        return reading.named(connection, self._alive, self.path, given)
 
     def _alive(self, found: str) -> bool:
         return found == self.owner_id or owners.alive(self._folder, found)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from opskit.bridge.task_loop import TaskLoop
 from opskit.bridge.task_output import diverted
+from opskit.defaults import keep_all
 from opskit.errors import Cancelled, InventoryError, OpskitError
 from opskit.masking import mask
 from opskit.progress import ChunkProgress, Progress
 from opskit.results import Results
-from opskit.scope import keep_all
-from opskit.scopes import open_scope
+from opskit.scopes import outside
 from opskit.settings import current
 from opskit.tasks.task import line_of
-from opskit.undoing import told
-from opskit.undos import Callback
+from opskit.undoing.rollback import told
+from opskit.undoing.undos import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Coordinator:
         self.ended: Future[None] = Future()
         self.error: BaseException | None = None
         self.undone: Results | None = None
-        context = contextvars.copy_context()
+        context = copy_context()
         context.run(keep_all)
         threading.Thread(target=context.run, args=(self._work,), name="opskit-tasks", daemon=True).start()
 
@@ -70,7 +70,7 @@ class Coordinator:
         """
         if self._last is not None:
             return self._last
-        rows = tuple(task.row(self.scope.whole.id, under_way) for task in self._tasks)
+        rows = tuple(task.row(self.scope.root.id, under_way) for task in self._tasks)
         return Results(rows, commands=self.commands())
 
     def commands(self) -> Results:
@@ -91,7 +91,7 @@ class Coordinator:
                 part.cancel()
             return
         missed: list[InventoryError] = []
-        runs = [run for part in self._parts() for run in part.begun()]
+        runs = [run for part in self._parts() for run in part.work()]
         for run in runs:
             try:
                 run.cancel(hosts)
@@ -128,14 +128,14 @@ class Coordinator:
         ended: SimpleQueue[Task] = SimpleQueue()
         try:
             parts = [self.scope.part("task", task.name, task.chunk) for task in tasks]
-            self.scope.whole.store.write([fact for part in parts for fact in part.facts()])
+            self.scope.root.store.write([fact for part in parts for fact in part.facts()])
             for part in parts:
                 part.written()
             for task, part in zip(tasks, parts, strict=True):
                 if self.scope.cancelled:
                     break
                 if task.undo is not None:
-                    part.register(Callback(task.undo, (), {}, _outside()))
+                    part.register(Callback(task.undo, (), {}, outside()))
                 progress.running += 1
                 task.start(part, limit, self._loop, ended)
         except OpskitError as error:
@@ -171,28 +171,19 @@ class Coordinator:
     def _well_ended(self) -> OpskitError | None:
         """A transaction of its own ends; what keeps the journal from saying so is the session's error."""
         try:
-            if not self.scope.number:
-                self.scope.whole.end("succeeded")
+            if self.scope.is_whole:
+                self.scope.root.end("succeeded")
         except OpskitError as error:
             return error
         return None
 
     def _undo(self, why: str) -> str:
         """Undo what the tasks did; says what that came to."""
-        if not self.scope.whole.written:
-            return "nothing was begun"
         try:
-            self.undone = self.scope.undoing().wait(why)
+            self.undone = self.scope.rollback().wait(why)
         except OpskitError as error:
             return f"the rollback failed: {error}"
-        return told(self.undone, self.scope.whole.id)
-
-
-def _outside() -> contextvars.Context:
-    """A context like this one, in which calls are transactions of their own: for what undoes."""
-    context = contextvars.copy_context()
-    context.run(open_scope.here, None)
-    return context
+        return told(self.undone, self.scope.root.id)
 
 
 def _attach(error: BaseException, notes: Sequence[str], results: Results) -> None:

@@ -11,20 +11,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Never, Self
 
 from opskit import bridge, checks, views
-from opskit.booking import expect_may_block
 from opskit.errors import PlanError, TimeoutExceeded, did_you_mean, give_results
-from opskit.results import Results
-from opskit.scopes import Scope, open_scope
+from opskit.scopes import expect_may_block, open_scope, opened
 from opskit.settings import current
 from opskit.tasks.coordinator import Coordinator
 from opskit.tasks.task import Task
-from opskit.undoing import failed_to_undo
-from opskit.whole import Whole
+from opskit.undoing.rollback import expect_undone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from opskit.results import Results
     from opskit.work.options import Hosts
 
 _OPTIONS: Final = ("chunk", "name", "wait")
@@ -169,7 +167,7 @@ class Parallelize:
         """
         self._begun.cancel(hosts)
 
-    def rollback(self) -> Results:
+    def rollback(self, why: str | None = None) -> Results:
         """Undo what the tasks did, newest first; those that still run are cancelled first.
 
         Returns a row for each undo.
@@ -187,10 +185,8 @@ class Parallelize:
             rows = coordinator.undone
         scope = coordinator.scope
         if rows is None:
-            rows = scope.undoing().wait(None) if scope.whole.written else Results(())
-        if (error := failed_to_undo(rows, scope.whole.id)) is not None:
-            raise error
-        return rows
+            rows = scope.rollback().wait(why)
+        return expect_undone(rows, scope.root.id)
 
     def join(self) -> None:
         """Wait for the end, whatever it is."""
@@ -263,11 +259,7 @@ class Parallelize:
 
     def _begin(self) -> None:
         self._expect_open()
-        outer = open_scope.get()
-        if outer is None:
-            scope = Scope(Whole("parallelize", self._name), "parallelize", self._name, None)
-        else:
-            scope = outer.part("parallelize", self._name)
+        outer, scope = open_scope.get(), opened("parallelize", self._name)
         if not scope.is_silent:
             self._view = views.choose()
         self._coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)

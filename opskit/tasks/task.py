@@ -107,8 +107,7 @@ class Task:
         if inspect.isawaitable(answer):
             scope.awaits = True
             loop.finish(answer)
-        for begun in scope.begun():
-            begun.check()
+        scope.check()
 
     def _end(self, scope: Scope, error: BaseException | None) -> None:
         assert self._output is not None
@@ -150,10 +149,10 @@ class Task:
     def fact(self) -> TaskEnded:
         """What the journal keeps of its end."""
         assert self.scope is not None
-        row = self.row(self.scope.whole.id)
+        row = self.row(self.scope.root.id)
         stdout, stderr = (head_and_tail(text, characters=KEPT, lines=KEPT) for text in (row.stdout, row.stderr))
         return TaskEnded(
-            self.scope.whole.id,
+            self.scope.root.id,
             self.scope.number,
             row.status,
             row.error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opskit.errors import PlanError
+from opskit.masking import mask
 from opskit.work.plan import Plan, Step
 from opskit.work.plan_display import route
 
@@ -85,6 +86,10 @@ def _key(template: Template, host: Host, branch: Branch) -> str:
     if not (key := template.plain(host)).strip():
         raise PlanError(
             f"{route(branch.label)}: the key is empty on {host.name}; what was done could not be told by it"
+        )
+    if mask(key) != key:
+        raise PlanError(
+            f"{route(branch.label)}: there is a secret in the key on {host.name}, which the journal can't keep"
         )
     return key
 

@@ -318,7 +318,7 @@ def test_an_unknown_transaction_names_near_ones(store: Store) -> None:
         journal.show(None)  # type: ignore[arg-type]
 
 
-# Undoing
+# Rollback
 
 
 def test_what_a_dead_process_left_is_undone_from_the_journal(tmp_path: Path, other: Store) -> None:
@@ -352,7 +352,9 @@ def test_an_undo_that_must_not_run_twice_leaves_the_rollback_incomplete(other: S
     """Where its outcome was lost: it is not sent again, and the error says what a person has to do."""
     found = written(other, entry("", undo_once=True), intent(""), outcome(""), intent("", undo=True))
     other.close()
-    with pytest.raises(opskit.RollbackError, match=r"0 of 1 undone; web1: .*must not run twice.*opskit settle") as raised:
+    with pytest.raises(
+        opskit.RollbackError, match=r"0 of 1 undone; web1: .*must not run twice.*opskit settle"
+    ) as raised:
         journal.rollback(found)
     assert raised.value.results is not None
     assert [row.status for row in raised.value.results] == ["unknown"]

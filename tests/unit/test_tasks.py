@@ -33,11 +33,10 @@ from opskit.errors import (
 from opskit.masking import MASK
 from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
-from opskit.scopes import open_scope
+from opskit.scopes import RootTransaction, open_scope
 from opskit.settings import current
 from opskit.tasks import Parallelize, parallelize
 from opskit.testing import Reply, ScriptedTransport
-from opskit.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -1106,10 +1105,10 @@ def test_a_journal_that_can_not_be_written_stops_the_session(
 def test_an_end_that_can_not_be_written_is_told(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
     """What ended well stays as it is; the JournalError says so, with the rows."""
 
-    def end(whole: Whole, how: object) -> None:
+    def end(root: RootTransaction, how: object) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr(Whole, "end", end)
+    monkeypatch.setattr(RootTransaction, "end", end)
     with pytest.raises(JournalError) as caught, parallelize() as session:
         session.run(log.does("t1"), undo=log.does("u1"))
     assert log == ["t1"]

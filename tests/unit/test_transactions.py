@@ -235,6 +235,33 @@ def test_a_transaction_over_many_cells(fleet: Fleet) -> None:
     assert run("three", hosts="app1")[0].transaction != tx.id
 
 
+def test_a_request_rolls_a_runbook_back_at_once(fleet: Fleet) -> None:
+    """`opskit.rollback` in a cell undoes what `begin` opened, and fails the cell."""
+    opskit.begin("runbook")
+    run("x", hosts="app1")
+    with pytest.raises(RollbackRequested, match="smoke") as raised:
+        opskit.rollback("smoke")
+    assert raised.value.__notes__ == ["rolled back: 1 of 1 undone"]
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+    assert run("y", hosts="app1").ok
+
+
+def test_no_secret_gets_into_the_journal(fleet: Fleet) -> None:
+    """R21: neither as a name, a reason or an argument, nor in a command or an undo; in a key it is refused."""
+    canary = opskit.secret("canary-2f7c")
+    text = canary.reveal()
+    with pytest.raises(ValueError, match="for"), opskit.transaction(f"deploy {text}") as tx:  # noqa: PT012 - as above
+        opskit.on_rollback(print, text)
+        opskit.run("x {{ canary }}", undo=f"undo {text}", name=f"run {text}", env={"A": canary})
+        with pytest.raises(PlanError, match="a secret in the key"):
+            run("y", key=f"key {text}")
+        raise ValueError(f"for {text}")
+    assert fleet.commands
+    folder = shared.store().path.parent
+    assert tx.id.encode() in b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
+    assert not any(text.encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
 def test_end_keeps_what_was_done(fleet: Fleet) -> None:
     """After `end` calls are on their own again; the transaction can still be rolled back."""
     tx = opskit.begin()

@@ -156,9 +156,9 @@ class Transactions(RuleBasedStateMachine):
     @invariant()
     def the_journal_agrees(self) -> None:
         """What the journal says is owed is what the model says."""
-        if not self.root.scope.whole.written:
+        if not self.root.scope.root.written:
             return
-        accounts = self.root.scope.whole.store.accounts(self.root.scope.whole.id)
+        accounts = self.root.scope.root.store.accounts(self.root.scope.root.id)
         owed = sorted(account.entry.undo or "" for account in accounts if is_owed(account))
         assert owed == sorted(f"undo {done.number}" for _, block in self.blocks for done in block)
 

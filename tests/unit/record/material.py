@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
-from opskit.record.facts import Entry, Intent, Note, Outcome, Part, Transaction
+from opskit.record.facts import Entry, Intent, Note, Outcome, Part, TaskEnded, Transaction, Unsent
 from opskit.record.moves import CLAIMS
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from opskit.record.facts import Fact, Now
     from opskit.record.moves import State
     from opskit.record.store import Store
+
+Told = Part | TaskEnded | Entry | Intent | Outcome | Unsent | Note
+"""What is told of a transaction, between its beginning and its end."""
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 

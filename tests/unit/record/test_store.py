@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -23,6 +25,7 @@ from tests.unit.record.material import AT, TX, begun, brought, entry, intent, no
 if TYPE_CHECKING:
     from opskit.record.facts import Fact
     from opskit.record.store import Store
+    from tests.unit.record.material import Told
 
 numbers = count()
 
@@ -61,9 +64,9 @@ def some(kind: type[Any], **fixed: Any) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Fact]:
+def histories(draw: st.DrawFn) -> list[Told]:
     """All that may be recorded of a transaction."""
-    facts: list[Fact] = [draw(some(Note, seq=None, undo=False))]
+    facts: list[Told] = [draw(some(Note, seq=None, undo=False))]
     for number in range(1, draw(st.integers(0, 3)) + 1):
         facts.append(draw(some(Part, number=number)))
         facts += draw(st.lists(some(TaskEnded, number=number), max_size=1))
@@ -81,7 +84,7 @@ def histories(draw: st.DrawFn) -> list[Fact]:
 
 @settings(max_examples=30)
 @given(histories())
-def test_what_was_written_is_read_back(shared: tuple[Store, Store], facts: list[Fact]) -> None:
+def test_what_was_written_is_read_back(shared: tuple[Store, Store], facts: list[Told]) -> None:
     """Every fact comes back as it was given, whatever its text, in the order of its key, with its entry."""
     store = shared[0]
     found = f"{TX}{next(numbers)}"
@@ -183,6 +186,19 @@ def test_threads_write_at_once(store: Store) -> None:
     assert len(store.accounts(TX)) == 120
 
 
+def test_a_user_without_a_name_is_told_by_number(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some containers, whose users no file names."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    assert store.who == getpass.getuser()
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert store.who == str(os.getuid())
+    begun(store)
+    assert store.now(TX).owner.who == store.who
+
+
 # Finding
 
 
@@ -237,6 +253,8 @@ def test_transactions_are_listed_newest_first(store: Store, other: Store, monkey
     assert listed(name="clean") == "CB"
     assert listed(host="db1") == "B"
     assert listed(who="ann") == "C"
+    assert listed(states=["failed", "closed"]) == "A"
+    assert listed(states=[]) == ""
     assert listed(limit=2) == "CB"
     assert listed(name="clean", who="ann", host="web1") == ""
     other.claim("A", "rolling_back", None)

@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 _UNSET: Final = object()
 
-_known: Final[weakref.WeakSet[Scoped[Any]]] = weakref.WeakSet()
+_known: Final[weakref.WeakSet[Default[Any]]] = weakref.WeakSet()
 
 
-class Scoped(Generic[T]):
+class Default(Generic[T]):
     """One value that a call sets for the process, or, used as `with`, for the block alone.
 
     Threads and tasks that were given a copy of the context see the block's value; all others the process's.
@@ -61,13 +61,13 @@ class Scoped(Generic[T]):
 
 
 class Change(Generic[T]):
-    """What `Scoped.set` did; as a context manager it holds for the block alone.
+    """What `Default.set` did; as a context manager it holds for the block alone.
 
     Attributes:
         token: What takes it back, where it was made in a context.
     """
 
-    def __init__(self, scoped: Scoped[T], value: T) -> None:
+    def __init__(self, scoped: Default[T], value: T) -> None:
         self._scoped = scoped
         self._value = value
         self.token: Token[T] | None = None

@@ -1,13 +1,12 @@
-"""Undoing: what is owed of a transaction or a part of it, in which order, and carrying it out on the engine's loop."""
+"""Carrying out what is to be undone, on the engine's loop: commands by the engine, functions in threads."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from opskit.engine.ports import DEAD_MAN_SECONDS
@@ -17,9 +16,10 @@ from opskit.events import UndoEnded, UndoStarted
 from opskit.fleet import Inventory
 from opskit.record.facts import Intent
 from opskit.record.recorder import Entered, Recorder, outcome_of
-from opskit.record.standing import is_owed, may_run, tries
+from opskit.record.standing import may_run, tries
 from opskit.results import HostResult, Results
-from opskit.undos import Callback
+from opskit.undoing.order import Call, Series, Together, Wave, entries
+from opskit.undoing.undos import Callback, Unavailable
 from opskit.work.plan import Plan, Step
 from opskit.work.terms import RunTerms
 
@@ -28,86 +28,14 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
-    from opskit.record.facts import Account, Kind, Part
+    from opskit.record.facts import Account
     from opskit.record.recorder import Writer
     from opskit.settings import Settings
-    from opskit.undos import Undo
+    from opskit.undoing.order import Node
+    from opskit.undoing.undos import Undo
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One after the other."""
-
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Together:
-    """All at once."""
-
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """The undos of one chunk: hosts at once, those of a host one after the other."""
-
-    accounts: tuple[Account, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function."""
-
-    account: Account
-
-
-Node = Series | Together | Wave | Call
-
-
-def arranged(kind: Kind, parts: Sequence[Part], accounts: Sequence[Account], of: int = 0) -> Node:
-    """What is owed of a part, and of all that belongs to it, in the order in which it is undone: newest first.
-
-    Args:
-        kind: What the part was begun as.
-        parts: All of the transaction.
-        accounts: All of the transaction, by number.
-        of: The part; 0 is the whole.
-    """
-    own = [account for account in accounts if account.entry.part == of and is_owed(account)]
-    inner = [part for part in parts if part.parent == of]
-    if kind in ("run", "parallel"):
-        return Series(tuple(Wave(_by_host(found)) for found in _by_chunk(own)))
-    below = {part.number: arranged(part.kind, parts, accounts, part.number) for part in inner}
-    if kind == "parallelize":
-        chunks = groupby(sorted(inner, key=lambda part: -(part.chunk or 0)), key=lambda part: part.chunk)
-        return Series(tuple(Together(tuple(below[task.number] for task in tasks)) for _, tasks in chunks))
-    nodes: dict[int, Node] = {account.entry.seq: Call(account) for account in own} | below
-    return Series(tuple(nodes[number] for number in sorted(nodes, reverse=True)))
-
-
-def _by_chunk(accounts: Sequence[Account]) -> list[list[Account]]:
-    newest_first = sorted(accounts, key=lambda account: -account.entry.chunk)
-    return [list(found) for _, found in groupby(newest_first, key=lambda account: account.entry.chunk)]
-
-
-def _by_host(accounts: Sequence[Account]) -> tuple[Account, ...]:
-    """Each host's together, newest first."""
-    return tuple(sorted(accounts, key=lambda account: (account.entry.host or "", -account.entry.seq)))
-
-
-def entries(node: Node) -> list[Account]:
-    """What a node is made of, in order."""
-    match node:
-        case Wave(accounts):
-            return list(accounts)
-        case Call(account):
-            return [account]
-        case Series(nodes) | Together(nodes):
-            return [account for inner in nodes for account in entries(inner)]
-
-
-class Rollback:
+class Compensation:
     """Undoing on its way. Belongs to the engine's loop.
 
     Args:
@@ -140,7 +68,7 @@ class Rollback:
         self._running: set[Run] = set()
         self._rows: dict[int, HostResult] = {}
         self._began = time.monotonic()
-        self.cancelled = False
+        self._cancelled = False
 
     async def finish(self, node: Node) -> Results:
         """Undo, all that can be; returns a row for each undo, in the order of `node`.
@@ -153,7 +81,7 @@ class Rollback:
 
     def cancel(self) -> None:
         """End what runs, and begin nothing more."""
-        self.cancelled = True
+        self._cancelled = True
         for run in self._running:
             run.cancel()
 
@@ -161,7 +89,7 @@ class Rollback:
         return self._rows.get(account.entry.seq) or self._untouched(account, "the rollback was interrupted before")
 
     async def _undo(self, node: Node) -> None:
-        if self.cancelled:
+        if self._cancelled:
             return
         match node:
             case Series(nodes):
@@ -169,7 +97,7 @@ class Rollback:
                     await self._undo(inner)
             case Together(nodes):
                 await asyncio.gather(*map(self._undo, nodes))
-            case Wave(accounts) if accounts:
+            case Wave(accounts):
                 await self._send(accounts)
             case Call(account):
                 await self._call(account)
@@ -179,7 +107,7 @@ class Rollback:
         if any(map(may_run, accounts)):
             # Its owner died while it ran. The host ends it, but needs a moment: it must not overtake its undo.
             await asyncio.sleep(max(0.0, self._began + DEAD_MAN_SECONDS - time.monotonic()))
-            if self.cancelled:
+            if self._cancelled:
                 return
         steps = self._steps(accounts)
         if not steps:
@@ -196,10 +124,10 @@ class Rollback:
         recorder = Recorder(
             self._writer,
             self._transaction,
-            lambda: self._epoch,
+            self._epoch,
             lambda _: entered,
             undo=True,
-            tried=tried.__getitem__,
+            tried=tried,
         )
         run = Run(plan, self._transport, _silent, recorder, max_output=self._settings.max_output)
         self._running.add(run)
@@ -224,20 +152,21 @@ class Rollback:
         """The commands of those that have one; the rows of the others say why not."""
         steps = {}
         for account in accounts:
-            match self._known.get(account.entry.seq):
+            match self._known[account.entry.seq]:
                 case Step() as step:
                     steps[account.entry.seq] = step
-                case why:
-                    self._rows[account.entry.seq] = self._untouched(account, str(why))
+                case Unavailable(why):
+                    self._rows[account.entry.seq] = self._untouched(account, why)
         return steps
 
     async def _call(self, account: Account) -> None:
         """Call a function in a thread, in the context that it was registered in."""
         entry = account.entry
-        known = self._known.get(entry.seq)
-        if not isinstance(known, Callback):
-            self._rows[entry.seq] = self._untouched(account, str(known))
+        known = self._known[entry.seq]
+        if isinstance(known, Unavailable):
+            self._rows[entry.seq] = self._untouched(account, known.why)
             return
+        assert isinstance(known, Callback)
         attempt, begun = tries(account) + 1, datetime.now(UTC)
         await self._writer.write([Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)])
         error = await asyncio.to_thread(known.context.run, _called, known)

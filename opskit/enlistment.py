@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
 from opskit import shared
-from opskit.errors import OpskitError, PlanError
-from opskit.scopes import Scope, open_scope
-from opskit.undoing import failed_to_undo, told
-from opskit.whole import Whole
+from opskit.errors import OpskitError
+from opskit.scopes import open_scope, opened
+from opskit.undoing.rollback import expect_undone, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +19,12 @@ if TYPE_CHECKING:
     from opskit.record.facts import Kind
     from opskit.record.recorder import Writer
     from opskit.results import Results
-    from opskit.scopes import Begun
+    from opskit.scopes import Work
     from opskit.settings import Settings
     from opskit.work.plan import Plan
 
 
-class Booking:
+class Enlistment:
     """One run: a transaction of its own, or a part of the one that it was begun in.
 
     Args:
@@ -42,13 +40,9 @@ class Booking:
     """
 
     def __init__(self, kind: Kind, plan: Plan) -> None:
-        outer = open_scope.get()
-        self._outer = outer
+        self._outer = open_scope.get()
         self._plan = plan
-        if outer is None:
-            self._scope = Scope(Whole(kind, plan.name), kind, plan.name, None)
-        else:
-            self._scope = outer.part(kind, plan.name)
+        self._scope = opened(kind, plan.name)
         self._told: list[str] = []
         self.rolled_back: bool | None = None
 
@@ -57,7 +51,7 @@ class Booking:
         """Whether it paints nothing: somebody else does, for all that runs beside it."""
         return self._outer is not None and self._outer.is_silent
 
-    def begun(self, run: Begun) -> None:
+    def hold(self, run: Work) -> None:
         """Let the transaction around know of the run, which can be cancelled and read from now on."""
         if self._outer is not None:
             self._outer.hold(run)
@@ -70,7 +64,7 @@ class Booking:
         emit: Callable[[Event], object],
     ) -> Journal:
         """What the engine writes to."""
-        writer = shared.writer(engine, self._scope.whole.store)
+        writer = shared.writer(engine, self._scope.root.store)
         return self._scope.recorder(writer, partial(self._ended, settings, transport, writer, emit))
 
     async def _ended(
@@ -80,45 +74,26 @@ class Booking:
         scope = self._scope
         if how != "succeeded" and self._plan.terms.on_error == "rollback":
             try:
-                rows = await scope.undoing().finish(
-                    'on_error="rollback"', scope.whole.known, settings, transport, writer, emit
+                rows = await scope.rollback().finish(
+                    'on_error="rollback"', scope.root.known, settings, transport, writer, emit
                 )
             except OpskitError as error:
                 self.rolled_back, self._told = False, [f"the rollback failed: {error}"]
             else:
-                self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, scope.whole.id)]
-        elif scope.number:
+                self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, scope.root.id)]
+        elif not scope.is_whole:
             await writer.flush()
         else:
-            await scope.whole.ended(how, writer)
+            await scope.root.ended(how, writer)
 
     def notes(self) -> list[str]:
         """What is to be said along with the error of the run."""
         scope = self._outer
-        while scope is not None and scope.by_hand is None:
-            scope = scope.parent
-        if scope is None or self._outer is not scope:
+        if scope is None or not scope.by_hand:
             return self._told
         name = f"{scope.name or 'the transaction'} ({scope.id})"
         return [*self._told, f"{name} stays open: .rollback() undoes all of it, .end() keeps it"]
 
     def rollback(self, why: str | None) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
-        rows = self._scope.undoing().wait(why)
-        if (error := failed_to_undo(rows, self._scope.whole.id)) is not None:
-            raise error
-        return rows
-
-
-def expect_may_block() -> None:
-    """Raise PlanError where a call that waits would hold up the event loop of tasks."""
-    scope = open_scope.get()
-    if scope is None or not scope.awaits:
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise PlanError(
-        "a call that waits would hold up all async tasks: `await opskit.arun(...)`, or `async with` for the others"
-    )
+        return expect_undone(self._scope.rollback().wait(why), self._scope.root.id)

@@ -52,8 +52,15 @@ class Callback:
         return text if mask(text) == text else None
 
 
-Undo = Step | Callback | str
-"""A command, a function, or why there is neither."""
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """What can't be undone from here, and why."""
+
+    why: str
+
+
+Undo = Step | Callback | Unavailable
+"""By what an entry is undone: a command, or a function; or that neither can be had."""
 
 
 def recovered(accounts: Iterable[Account], *, calls: bool) -> dict[int, Undo]:
@@ -70,9 +77,9 @@ def recovered(accounts: Iterable[Account], *, calls: bool) -> dict[int, Undo]:
         if entry.host is not None:
             found[entry.seq] = reader.step(entry)
         elif entry.call is None:
-            found[entry.seq] = NEEDS_NOTEBOOK
+            found[entry.seq] = Unavailable(NEEDS_NOTEBOOK)
         else:
-            found[entry.seq] = _imported(entry.call) if calls else NOT_AGREED
+            found[entry.seq] = _imported(entry.call) if calls else Unavailable(NOT_AGREED)
     return found
 
 
@@ -84,13 +91,13 @@ class _Reader:
         self._terms: dict[str, Terms] = {}
         self._named: dict[tuple[str, str], tuple[Secret, ...]] = {}
 
-    def step(self, entry: Entry) -> Step | str:
+    def step(self, entry: Entry) -> Step | Unavailable:
         """The command, with its secrets; or why it can't be had."""
         assert entry.way is not None
         assert entry.terms is not None
         assert entry.undo is not None
         if MASK in entry.undo:
-            return NOT_WHOLE
+            return Unavailable(NOT_WHOLE)
         if entry.terms not in self._terms:
             self._terms[entry.terms] = unpacked_terms(entry.terms, self._secrets)
         terms = self._terms[entry.terms]
@@ -101,7 +108,7 @@ class _Reader:
             for secret in (*self._named[asked], *terms.secrets):
                 secret.reveal()
         except OpskitError as error:
-            return f"{type(error).__name__}: {error}"
+            return Unavailable(f"{type(error).__name__}: {error}")
         host = _as_in_use(unpacked_way(entry.way)).as_user(terms.user)
         return Step(host, entry.branch, entry.undo, terms, entry.chunk, self._named[asked])
 
@@ -116,7 +123,7 @@ def _as_in_use(host: Host) -> Host:
     return found if same else host
 
 
-def _imported(packed: str) -> Callback | str:
+def _imported(packed: str) -> Callback | Unavailable:
     """A function that another process has registered; or why it can't be had."""
     call = json.loads(packed)
     module, _, name = call["function"].partition(":")
@@ -125,5 +132,5 @@ def _imported(packed: str) -> Callback | str:
         for part in name.split("."):
             function = getattr(function, part)
     except Exception as error:  # noqa: BLE001 - a module may raise whatever it likes
-        return f"{call['function']} can't be imported here: {type(error).__name__}: {error}"
+        return Unavailable(f"{call['function']} can't be imported here: {type(error).__name__}: {error}")
     return Callback(function, tuple(call["args"]), call["kwargs"], contextvars.copy_context())

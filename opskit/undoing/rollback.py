@@ -10,12 +10,14 @@ from opskit import bridge, shared
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError
+from opskit.masking import mask
 from opskit.observers import observers
 from opskit.record.standing import is_left, row
 from opskit.results import Results
-from opskit.rollbacks import Rollback, arranged, entries
 from opskit.settings import current as settings_now
-from opskit.undos import recovered
+from opskit.undoing.compensation import Compensation
+from opskit.undoing.order import arranged, entries, within
+from opskit.undoing.undos import recovered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -27,24 +29,23 @@ if TYPE_CHECKING:
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
-    from opskit.rollbacks import Node
+    from opskit.scopes import RootTransaction
     from opskit.settings import Settings
-    from opskit.undos import Undo
-    from opskit.whole import Whole
+    from opskit.undoing.order import Node
+    from opskit.undoing.undos import Undo
 
 LEFT: Final = "it may have run, and must not run twice (undo_once): look at the host, then opskit settle"
-BELOW: Final = 8
-"""Of how many failed undos is told."""
+_MOST_TOLD: Final = 8
 
 
-class Undoing:
+class Rollback:
     """A rollback, from its claim to its end.
 
     Args:
         store: The journal's.
         transaction: Its id.
         part: The part that is undone; 0: all of it.
-        whole: The transaction, where this process has begun it.
+        root: The transaction, where this process has begun it.
         calls: Whether functions that another process has registered may be imported and called.
         force: Whether an owner that is still alive is not asked.
     """
@@ -54,7 +55,7 @@ class Undoing:
         store: Store,
         transaction: str,
         part: int = 0,
-        whole: Whole | None = None,
+        root: RootTransaction | None = None,
         *,
         calls: bool = False,
         force: bool = False,
@@ -62,16 +63,16 @@ class Undoing:
         self._store = store
         self._transaction = transaction
         self._part = part
-        self._whole = whole
+        self._root = root
         self._calls = calls
         self._force = force
-        self._rollback: Rollback | None = None
+        self._compensation: Compensation | None = None
         self._cancelled = False
 
     @property
     def is_foreign(self) -> bool:
         """Whether another process began it, or this one has forgotten it: the journal alone knows how it is undone."""
-        return self._whole is None
+        return self._root is None
 
     def owed(self) -> list[Account]:
         """What would be undone, in order. Blocks."""
@@ -102,11 +103,11 @@ class Undoing:
         await writer.flush()
         epoch, kind = await asyncio.to_thread(self._claimed, why)
         node = await asyncio.to_thread(self._arranged, kind)
-        rollback = Rollback(writer, self._transaction, epoch, known, settings, transport, emit)
-        self._rollback = rollback
+        compensation = Compensation(writer, self._transaction, epoch, known, settings, transport, emit)
+        self._compensation = compensation
         if self._cancelled:
-            rollback.cancel()
-        rows = await rollback.finish(node)
+            compensation.cancel()
+        rows = await compensation.finish(node)
         await writer.flush()
         left = await asyncio.to_thread(self._for_a_person, {account.entry.seq for account in entries(node)})
         if not self._part:
@@ -116,33 +117,35 @@ class Undoing:
 
     def _for_a_person(self, tried: Collection[int]) -> list[HostResult]:
         """The rows of undos that are not sent again by themselves, though it is not known that they worked."""
+        parts = within(self._part, self._store.parts(self._transaction))
         return [
             replace(row(account, undo=True), error=LEFT)
             for account in self._store.accounts(self._transaction)
-            if is_left(account) and account.entry.seq not in tried and self._part in (0, account.entry.part)
+            if is_left(account) and account.entry.seq not in tried and account.entry.part in parts
         ]
 
     def _claimed(self, why: str | None) -> tuple[int, Kind]:
-        if self._part and self._whole is not None:
-            return self._whole.epoch, self._whole.kind
-        now = self._store.claim(self._transaction, "rolling_back", why, force=self._force)
-        if self._whole is not None:
-            self._whole.epoch, self._whole.over = now.epoch, True
+        if self._part and self._root is not None:
+            return self._root.epoch, self._root.kind
+        reason = None if why is None else mask(why)
+        now = self._store.claim(self._transaction, "rolling_back", reason, force=self._force)
+        if self._root is not None:
+            self._root.epoch, self._root.over = now.epoch, True
         return now.epoch, now.transaction.kind
 
     def cancel(self) -> None:
         """End what runs, and undo nothing more."""
         self._cancelled = True
-        if self._rollback is not None:
-            self._rollback.cancel()
+        if self._compensation is not None:
+            self._compensation.cancel()
 
     def wait(self, why: str | None) -> Results:
         """Undo it, and wait for the end in the calling thread. Raises as `finish`, and KeyboardInterrupt."""
         engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
-        if self._whole is None:
+        if self._root is None:
             known: Mapping[int, Undo] = recovered(self.owed(), calls=self._calls)
         else:
-            known = self._whole.known
+            known = self._root.known
         transport, writer = shared.transport(engine, settings, questions.ask), shared.writer(engine, self._store)
         watching, callbacks = observers(), UserThread()
 
@@ -161,9 +164,9 @@ class Undoing:
     @property
     def _is_unwritten(self) -> bool:
         """Whether nothing was ever done in it: then it is over, and the journal knows nothing of it."""
-        if self._whole is None or self._whole.written:
+        if self._root is None or self._root.written:
             return False
-        self._whole.over = self._whole.over or not self._part
+        self._root.over = self._root.over or not self._part
         return True
 
 
@@ -172,18 +175,18 @@ def told(rows: Results, transaction: str) -> str:
     left = [row for row in rows if not row.ok]
     if not left:
         return f"rolled back: {len(rows)} of {len(rows)} undone" if rows else "rolled back: nothing was to be undone"
-    named = "; ".join(f"{row.host or row.command}: {row.error or row.status}" for row in left[:BELOW])
-    more = f"; and {len(left) - BELOW} more" if len(left) > BELOW else ""
+    named = "; ".join(f"{row.host or row.command}: {row.error or row.status}" for row in left[:_MOST_TOLD])
+    more = f"; and {len(left) - _MOST_TOLD} more" if len(left) > _MOST_TOLD else ""
     return (
         f"rollback incomplete: {len(rows) - len(left)} of {len(rows)} undone; {named}{more}; "
         f"to try the rest again: opskit rollback {transaction}"
     )
 
 
-def failed_to_undo(rows: Results, transaction: str) -> RollbackError | None:
-    """The error of a rollback that could not undo everything."""
+def expect_undone(rows: Results, transaction: str) -> Results:
+    """The rows of a rollback; raises RollbackError, with `.results`, if not everything is undone."""
     if all(row.ok for row in rows):
-        return None
+        return rows
     error = RollbackError(told(rows, transaction))
     error.results = rows
-    return error
+    raise error

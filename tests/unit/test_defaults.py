@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from opskit.scope import Scoped
+from opskit.defaults import Default
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ def in_a_new_thread(function: Callable[[], str]) -> str:
 
 def test_a_statement_holds_for_the_process() -> None:
     """Every thread sees it, also those that were there before."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
     assert in_a_new_thread(scoped.get) == "default"
     scoped.set("a")
     assert scoped.get() == "a"
@@ -32,7 +32,7 @@ def test_a_statement_holds_for_the_process() -> None:
 
 def test_a_block_holds_for_its_context_alone() -> None:
     """Other threads see the process's value meanwhile, and everybody does afterwards."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
     with scoped.set("a") as value:
         assert value == scoped.get() == "a"
         assert in_a_new_thread(scoped.get) == "default"
@@ -41,7 +41,7 @@ def test_a_block_holds_for_its_context_alone() -> None:
 
 def test_blocks_nest() -> None:
     """Each is undone to what stood before it, also by an exception."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
     with scoped.set("a"):
         with pytest.raises(KeyError), scoped.set("b"):  # noqa: PT012 - the block is what is tested
             assert scoped.get() == "b"
@@ -52,7 +52,7 @@ def test_blocks_nest() -> None:
 
 def test_a_statement_in_a_block_holds_for_the_rest_of_it() -> None:
     """It ends with the block, and the process never sees it."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
     with scoped.set("a"):
         scoped.set("b")
         assert scoped.get() == "b"
@@ -62,7 +62,7 @@ def test_a_statement_in_a_block_holds_for_the_rest_of_it() -> None:
 
 def test_none_is_a_value_as_any_other() -> None:
     """A default can be taken away, in the process and in a block, and set again there."""
-    scoped: Scoped[str | None] = Scoped("scoped", "default")
+    scoped: Default[str | None] = Default("scoped", "default")
     with scoped.set("a"):
         scoped.set(None)
         assert scoped.get() is None
@@ -75,7 +75,7 @@ def test_none_is_a_value_as_any_other() -> None:
 
 def test_a_copied_context_sees_the_block() -> None:
     """So do threads that were given a copy."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
     with scoped.set("a"):
         context = contextvars.copy_context()
     assert in_a_new_thread(lambda: context.run(scoped.get)) == "a"
@@ -83,7 +83,7 @@ def test_a_copied_context_sees_the_block() -> None:
 
 def test_tasks_do_not_see_each_others_blocks() -> None:
     """Each task has its own value, at the same time."""
-    scoped = Scoped("scoped", "default")
+    scoped = Default("scoped", "default")
 
     async def task(value: str) -> str:
         with scoped.set(value):
@@ -99,4 +99,4 @@ def test_tasks_do_not_see_each_others_blocks() -> None:
 
 def test_a_change_says_what_was_set() -> None:
     """A notebook shows it where such a call is a cell's last line."""
-    assert repr(Scoped("scoped", 1).set(5)) == "<set to 5>"
+    assert repr(Default("scoped", 1).set(5)) == "<set to 5>"

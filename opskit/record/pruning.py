@@ -1,0 +1,31 @@
+"""What may be forgotten, and forgetting it. Below the store, which gives the connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, exists, select
+
+from opskit.record.reading import LAST, OPEN
+from opskit.record.tables import move, owner, tx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+def forget(connection: Connection, before: datetime) -> int:
+    """Delete transactions that last moved before this, but for those that still need somebody; returns how many."""
+    old = select(move.c.transaction).where(LAST, move.c.at < before, move.c.after.not_in(OPEN))
+    return connection.execute(delete(tx).where(tx.c.id.in_(old))).rowcount
+
+
+def forget_owners(connection: Connection, alive: Callable[[str], bool]) -> list[str]:
+    """Delete those who own nothing any more, unless they live; returns their ids."""
+    idle = select(owner.c.id).where(~exists().where(move.c.owner == owner.c.id))
+    gone = [found for found in connection.scalars(idle) if not alive(found)]
+    for found in gone:
+        connection.execute(delete(owner).where(owner.c.id == found))
+    return gone
