@@ -36,7 +36,7 @@ cd "${0%/*}" || exit 1
 tx=$1 what=$2 host=$3
 trap "" TERM
 say() { flock "$host.lock" sh -c 'echo "$1" >>"$0"' "$host.log" "$tx $what $$ $1"; }
-others=$(sed -n 's/^.* \\([0-9]*\\) start$/\\1/p' "$host.log" 2>/dev/null)
+others=$(sed -n "s/^$tx .* \\([0-9]*\\) start$/\\1/p" "$host.log" 2>/dev/null)  # of others the numbers come again
 say start
 for other in $others; do
   case $(cat "/proc/$other/stat" 2>/dev/null) in "" | *") Z "*) ;; *) say "beside $other" ;; esac
