@@ -8,7 +8,7 @@ import contextvars
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -16,6 +16,7 @@ from opskit import bridge, checks, shared, views
 from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.garbage import collector
+from opskit.bridge.own_thread import in_own_thread
 from opskit.bridge.questions import Questions
 from opskit.engine.ledger import Ledger
 from opskit.engine.ports import UNRECORDED
@@ -330,6 +331,6 @@ def _in_thread(check: Callable[[Results], object]) -> Callable[[Results], Awaita
             return f"{name} raised {type(error).__name__}: {error}"
 
     async def judged(results: Results) -> str | None:
-        return await asyncio.to_thread(why_not, results)
+        return await in_own_thread(partial(why_not, results))
 
     return judged

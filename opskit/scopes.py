@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 
 _here: WeakValueDictionary[str, RootTransaction] = WeakValueDictionary()
+_with_functions: dict[str, RootTransaction] = {}
+"""Those that no other process could undo: they are remembered though nobody has them in a variable any more."""
 
 
 def begun_here(transaction: str) -> RootTransaction | None:
@@ -87,6 +89,11 @@ class RootTransaction:
         """Write down how it ended, if it did not before; blocks. Raises JournalError, and writes it when it can."""
         engine = bridge.engine()
         engine.submit(self.ended(how, shared.writer(engine, self.store))).result()
+
+    def forget(self) -> None:
+        """Nothing of it is left to be undone."""
+        self.known.clear()
+        _with_functions.pop(self.id, None)
 
     async def ended(self, how: How, writer: Writer) -> None:
         """As `end`, on the engine's loop; everything else of it is written then, too."""
@@ -282,6 +289,7 @@ class Scope:
             entry = entry_of_call(str(undo), undo.packed(), self.root.id, number, self.number)
             self.write([entry])
             self.root.known[number] = undo
+            _with_functions[self.root.id] = self.root
             return
         part = self.part("run", undo.name)
         packed: PackedTerms = {}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from opskit.engine.ports import How
     from opskit.record.moves import State
     from opskit.results import Status
 
@@ -41,7 +40,7 @@ class Ended:
     """A transaction's end, as its owner says; it is a move, and counts only while that owns it."""
 
     transaction: str
-    state: How
+    state: State
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,15 @@ class _Batch:
 
 
 class Writer:
-    """Writes facts to a store: all that is ready at one moment in one commit, one commit after the other."""
+    """Writes facts to a store: all that is ready at one moment in one commit, one commit after the other.
+
+    Attributes:
+        rolling_back: Which parts of which transactions are being undone through it; with what each is a part of.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.rolling_back: dict[tuple[str, int], frozenset[int]] = {}
         self._thread = ThreadPoolExecutor(1, "opskit-journal")
         self._next = _Batch()
         self._working: asyncio.Task[None] | None = None

@@ -12,7 +12,10 @@ import re
 from html import escape
 from typing import Final
 
+from opskit.masking import mask
 from opskit.rendering.colours import css, runs
+
+_LONGEST_ERROR: Final = 500
 
 _HIDDEN: Final = re.compile(
     "["
@@ -74,6 +77,15 @@ def one_line(text: str, limit: int) -> str:
     start = whole[: 8 * limit]
     line = " ".join(without_colours(start).replace("\n", " ⏎ ").split())
     return line if len(line) <= limit and start == whole else line[: limit - 1] + "…"
+
+
+def said_by(error: BaseException) -> str:
+    """An error of anybody's code in one line, without secrets: its type, and what it says."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - the user's own class
+        said = "it can't say what"
+    return one_line(mask(": ".join(filter(None, (type(error).__name__, said)))), _LONGEST_ERROR)
 
 
 def markdown(text: str) -> str:

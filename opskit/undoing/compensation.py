@@ -7,8 +7,10 @@ import inspect
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opskit.bridge.own_thread import in_own_thread
 from opskit.engine.ports import DEAD_MAN_SECONDS
 from opskit.engine.run import Run
 from opskit.errors import OpskitError
@@ -17,6 +19,7 @@ from opskit.fleet import Inventory
 from opskit.record.facts import Intent
 from opskit.record.recorder import Entered, Recorder, outcome_of
 from opskit.record.standing import may_run, tries
+from opskit.rendering.escape import said_by
 from opskit.results import HostResult, Results
 from opskit.undoing.order import Call, Series, Together, Wave, entries
 from opskit.undoing.undos import Callback, Unavailable
@@ -169,7 +172,7 @@ class Compensation:
         assert isinstance(known, Callback)
         attempt, begun = tries(account) + 1, datetime.now(UTC)
         await self._writer.write([Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)])
-        error = await asyncio.to_thread(known.context.run, _called, known)
+        error = await in_own_thread(partial(known.context.copy().run, _called, known))
         row = HostResult(
             "",
             entry.branch,
@@ -202,7 +205,7 @@ def _called(callback: Callback) -> str | None:
         if inspect.isawaitable(answer):
             asyncio.run(_awaited(answer))
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises: the other undos still run
-        return f"{type(error).__name__}: {error}"
+        return said_by(error)
     return None
 
 

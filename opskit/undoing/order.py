@@ -90,3 +90,13 @@ def entries(node: Node) -> list[Account]:
 def within(part: int, parts: Sequence[Part]) -> set[int]:
     """A part, and all that belong to it."""
     return {part}.union(*(within(inner.number, parts) for inner in parts if inner.parent == part))
+
+
+def around(part: int, parts: Sequence[Part]) -> frozenset[int]:
+    """A part, and all that it is a part of."""
+    above = {inner.number: inner.parent for inner in parts}
+    trail = {part, 0}
+    while part in above:
+        part = above[part]
+        trail.add(part)
+    return frozenset(trail)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -12,20 +14,20 @@ from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError
 from opskit.masking import mask
 from opskit.observers import observers
+from opskit.record.facts import Ended
 from opskit.record.standing import is_left, row
 from opskit.results import Results
 from opskit.settings import current as settings_now
 from opskit.undoing.compensation import Compensation
-from opskit.undoing.order import arranged, entries, within
+from opskit.undoing.order import around, arranged, entries, within
 from opskit.undoing.undos import recovered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
     from opskit.record.facts import Account, Kind
-    from opskit.record.moves import State
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
@@ -101,7 +103,44 @@ class Rollback:
         if self._is_unwritten:
             return Results(())
         await writer.flush()
-        epoch, kind = await asyncio.to_thread(self._claimed, why)
+        parts = await asyncio.to_thread(self._store.parts, self._transaction)
+        with self._alone(writer, around(self._part, parts)):
+            epoch, kind = await asyncio.to_thread(self._claimed, why)
+            try:
+                rows = await self._carried_out(kind, epoch, known, settings, transport, writer, emit)
+            except BaseException:
+                if not self._part:
+                    writer.add(Ended(self._transaction, "rollback_partial"))
+                raise
+            if not self._part:
+                complete = all(row.ok for row in rows)
+                await writer.settle(Ended(self._transaction, "rolled_back" if complete else "rollback_partial"))
+                if complete and self._root is not None:
+                    self._root.forget()
+        return rows
+
+    @contextmanager
+    def _alone(self, writer: Writer, trail: frozenset[int]) -> Iterator[None]:
+        """Keep this process from undoing one thing twice at the same time; other processes the claim keeps off."""
+        for (transaction, part), other in writer.rolling_back.items():
+            if transaction == self._transaction and (part in trail or self._part in other):
+                raise RollbackError(f"transaction {transaction} is being rolled back in this process: wait for its end")
+        writer.rolling_back[self._transaction, self._part] = trail
+        try:
+            yield
+        finally:
+            del writer.rolling_back[self._transaction, self._part]
+
+    async def _carried_out(
+        self,
+        kind: Kind,
+        epoch: int,
+        known: Mapping[int, Undo],
+        settings: Settings,
+        transport: Transport,
+        writer: Writer,
+        emit: Callable[[Event], object],
+    ) -> Results:
         node = await asyncio.to_thread(self._arranged, kind)
         compensation = Compensation(writer, self._transaction, epoch, known, settings, transport, emit)
         self._compensation = compensation
@@ -110,9 +149,6 @@ class Rollback:
         rows = await compensation.finish(node)
         await writer.flush()
         left = await asyncio.to_thread(self._for_a_person, {account.entry.seq for account in entries(node)})
-        if not self._part:
-            after: State = "rolled_back" if all(row.ok for row in rows) and not left else "rollback_partial"
-            await asyncio.to_thread(self._store.move, self._transaction, after)
         return Results((*rows, *left))
 
     def _for_a_person(self, tried: Collection[int]) -> list[HostResult]:
@@ -156,10 +192,21 @@ class Rollback:
         try:
             with questions.heard():
                 future = engine.submit(self.finish(why, known, settings, transport, writer, emit))
-                bridge.block(future, questions.answer, lambda: engine.call(self.cancel))
+                bridge.block(future, questions.answer, self._interrupted(engine))
         finally:
             callbacks.finish()
         return future.result()
+
+    def _interrupted(self, engine: bridge.EngineLoop) -> Callable[[], None]:
+        """What an interrupt does: the first ends what runs, the second no longer waits for it."""
+        interrupts = itertools.count(1)
+
+        def interrupted() -> None:
+            if next(interrupts) > 1:
+                raise KeyboardInterrupt
+            engine.call(self.cancel)
+
+        return interrupted
 
     @property
     def _is_unwritten(self) -> bool:
@@ -170,17 +217,16 @@ class Rollback:
         return True
 
 
-def told(rows: Results, transaction: str) -> str:
-    """One line on what a rollback came to."""
+def told(rows: Results, given: str) -> str:
+    """One line on what a rollback of a transaction, or of a part of one, came to."""
+    transaction, _, part = given.partition(".")
     left = [row for row in rows if not row.ok]
     if not left:
         return f"rolled back: {len(rows)} of {len(rows)} undone" if rows else "rolled back: nothing was to be undone"
     named = "; ".join(f"{row.host or row.command}: {row.error or row.status}" for row in left[:_MOST_TOLD])
     more = f"; and {len(left) - _MOST_TOLD} more" if len(left) > _MOST_TOLD else ""
-    return (
-        f"rollback incomplete: {len(rows) - len(left)} of {len(rows)} undone; {named}{more}; "
-        f"to try the rest again: opskit rollback {transaction}"
-    )
+    again = f"a rollback of {transaction} tries again" if part else f"to try again: opskit rollback {transaction}"
+    return f"rollback incomplete: {len(rows) - len(left)} of {len(rows)} undone; {named}{more}; {again}"
 
 
 def expect_undone(rows: Results, transaction: str) -> Results:

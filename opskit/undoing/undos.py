@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opskit.errors import InventoryError, OpskitError
 from opskit.in_use import default_inventory
 from opskit.masking import MASK, mask
+from opskit.rendering.escape import said_by
 from opskit.work.kept import unpacked_secrets, unpacked_terms, unpacked_way
 from opskit.work.plan import Step
 
@@ -37,19 +38,39 @@ class Callback:
     context: contextvars.Context
 
     def __str__(self) -> str:
-        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
-        return mask(f"{getattr(self.function, '__qualname__', repr(self.function))}({', '.join(given)})")
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        given = [*map(_shown, self.args), *(f"{name}={_shown(value)}" for name, value in self.kwargs.items())]
+        return mask(f"{name}({', '.join(given)})")
 
     def packed(self) -> str | None:
-        """As JSON, for another process; None if that could not import the function, or get its arguments."""
+        """As JSON, for another process; None if that could not import this very function, or get its arguments."""
         module, name = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", "")
-        if module in (None, "__main__") or not name.replace(".", "").isidentifier():
+        if module in (None, "__main__"):
             return None
+        path = f"{module}:{name}"
+        call = {"function": path, "args": list(self.args), "kwargs": dict(self.kwargs)}
         try:
-            text = json.dumps({"function": f"{module}:{name}", "args": self.args, "kwargs": dict(self.kwargs)})
-        except (TypeError, ValueError):
+            text = json.dumps(call)
+            is_same = json.loads(text) == call and _resolved(path) == self.function
+        except Exception:  # noqa: BLE001 - arguments compare as they like
             return None
-        return text if mask(text) == text else None
+        return text if is_same and mask(text) == text else None
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - the user's own class
+        return f"<{type(value).__name__}>"
+
+
+def _resolved(path: str) -> Any:
+    """What `module:name` names; raises what importing does."""
+    module, _, name = path.partition(":")
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +117,11 @@ class _Reader:
         assert entry.way is not None
         assert entry.terms is not None
         assert entry.undo is not None
-        if MASK in entry.undo:
-            return Unavailable(NOT_WHOLE)
         if entry.terms not in self._terms:
             self._terms[entry.terms] = unpacked_terms(entry.terms, self._secrets)
         terms = self._terms[entry.terms]
+        if MASK in entry.undo or MASK in (terms.cwd or ""):
+            return Unavailable(NOT_WHOLE)
         asked = entry.undo, entry.secrets or "[]"
         try:
             if asked not in self._named:
@@ -108,7 +129,7 @@ class _Reader:
             for secret in (*self._named[asked], *terms.secrets):
                 secret.reveal()
         except OpskitError as error:
-            return Unavailable(f"{type(error).__name__}: {error}")
+            return Unavailable(said_by(error))
         host = _as_in_use(unpacked_way(entry.way)).as_user(terms.user)
         return Step(host, entry.branch, entry.undo, terms, entry.chunk, self._named[asked])
 
@@ -126,11 +147,8 @@ def _as_in_use(host: Host) -> Host:
 def _imported(packed: str) -> Callback | Unavailable:
     """A function that another process has registered; or why it can't be had."""
     call = json.loads(packed)
-    module, _, name = call["function"].partition(":")
     try:
-        function: Any = import_module(module)
-        for part in name.split("."):
-            function = getattr(function, part)
+        function = _resolved(call["function"])
     except Exception as error:  # noqa: BLE001 - a module may raise whatever it likes
-        return Unavailable(f"{call['function']} can't be imported here: {type(error).__name__}: {error}")
+        return Unavailable(f"{call['function']} can't be imported here: {said_by(error)}")
     return Callback(function, tuple(call["args"]), call["kwargs"], contextvars.copy_context())

@@ -52,13 +52,14 @@ def packed_terms(terms: Terms) -> str:
     """Terms for the journal, as JSON, without `on_output`.
 
     What `env`, `answers` and `stdin` hold of secrets that were given as values, also as a part of text, is left out:
-    who reads it is asked for that.
+    who reads it is asked for that. In `cwd` it is masked, and who reads it can't use it.
     """
     without = replace(
         terms,
         env=tuple((name, _hidden(value)) for name, value in terms.env),
         answers=tuple((pattern, _hidden(answer)) for pattern, answer in terms.answers),
         stdin=terms.stdin if isinstance(terms.stdin, Path) else _hidden(terms.stdin),
+        cwd=None if terms.cwd is None else mask(terms.cwd),
     )
     return json.dumps(packed_fields(without, _NOT_IN_JOURNAL, for_journal=True))
 

@@ -51,6 +51,7 @@ def make_plan(
         steps += [_step(host, branch, chunk) for branch in matched]
         if check is not None:
             checks.append(_step(host, check, chunk))
+    _expect_own_keys(steps)
     return Plan(hosts, tuple(steps), terms, tuple(_warnings(branches, known_roles, steps)), tuple(checks))
 
 
@@ -92,6 +93,14 @@ def _key(template: Template, host: Host, branch: Branch) -> str:
             f"{route(branch.label)}: there is a secret in the key on {host.name}, which the journal can't keep"
         )
     return key
+
+
+def _expect_own_keys(steps: Sequence[Step]) -> None:
+    """Raise PlanError where a key would stand for two commands on one host."""
+    known: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        if step.key is not None and known.setdefault((step.key, step.host.name), step) is not step:
+            raise PlanError(f"{route(step.branch)}: the key {step.key!r} stands for two commands on {step.host.name}")
 
 
 def _matching(host: Host, branches: Sequence[Branch]) -> Iterator[Branch]:
