@@ -63,7 +63,7 @@ class Database:
         self.who_else: Callable[[], str] = str
         self._process = os.getpid()
         self._writer = threading.Lock()
-        self._closed = False
+        self._closed = self._is_open = False
         with self._in_words():
             _refuse_network(path.parent)
             _make_folder(path.parent)
@@ -80,6 +80,7 @@ class Database:
             except BaseException:
                 self._engine.dispose()
                 raise
+        self._is_open = True
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -129,11 +130,11 @@ class Database:
             raise JournalError(f"the journal {self.path} {self._what(error)}") from error
         except UnicodeEncodeError as error:
             raise JournalError(f"the journal {self.path} can't keep text that is not Unicode: {error}") from error
-        except FileNotFoundError as error:
-            raise JournalError(
-                f"the journal {self.path} has vanished: put it back, or restart this process to begin a new one"
-            ) from error
         except OSError as error:
+            if self._is_open and isinstance(error, FileNotFoundError):
+                raise JournalError(
+                    f"the journal {self.path} has vanished: put it back, or restart this process to begin a new one"
+                ) from error
             raise JournalError(
                 f"the journal {self.path} can't be used ({error}): check its folder, or name another by OPSKIT_JOURNAL"
             ) from error

@@ -177,7 +177,6 @@ class Client:
         (undoes(json.dumps, object()), False),
         (undoes(json.dumps, float("nan")), False),
     ],
-    ids=str,
 )
 def test_a_function_is_kept_for_others_only_if_they_would_call_the_same(undo: Callback, kept: bool) -> None:
     """Another process imports by name: what it would find there must be this very function, with the same arguments."""

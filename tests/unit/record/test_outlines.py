@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
@@ -59,10 +59,15 @@ def histories(draw: st.DrawFn) -> list[Known]:
     return facts
 
 
+def lost(seq: int = 1, **changes: Any) -> list[Known]:
+    """An entry of which it is not known whether it was run, nor whether it was undone."""
+    return [entry(seq, **changes), intent(seq), intent(seq, undo=True)]
+
+
 def varied(draw: st.DrawFn, fact: Known) -> Known:
     """The same, with something else in it."""
     if isinstance(fact, Entry):
-        return replace(fact, host=draw(hosts), undo_once=draw(st.booleans()))
+        return replace(fact, host=draw(hosts), command=draw(words), undo=draw(words), undo_once=draw(st.booleans()))
     if isinstance(fact, Note):
         return replace(fact, new_status=draw(st.none() | few))
     return replace(fact, status=draw(few)) if isinstance(fact, Outcome | Unsent) else fact
@@ -88,6 +93,7 @@ def counted(outline: Outline) -> Counter[Hashable]:
 
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.just([]) | histories())
+@example([*lost(), *lost(2, undo_once=True)], [*lost(), *lost(2, undo=None)])
 def test_an_outline_counts_what_the_accounts_tell(
     shared: tuple[Store, Store], some: list[Known], others: list[Known]
 ) -> None:
