@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("opskit")
 
+_of_thread = threading.local()
+
+
+def current() -> UserThread | None:
+    """Whose callback calls this: it can't wait for the end of what it is told of."""
+    return getattr(_of_thread, "current", None)
+
 
 class UserThread:
     """Runs the user's callbacks one after the other, in a thread that carries the caller's context.
@@ -63,6 +70,7 @@ class UserThread:
             self._calls.put(None)
 
     def _work(self) -> None:
+        _of_thread.current = self
         while (entry := self._calls.get()) is not None:
             function, arguments = entry
             self._made += self._weight(arguments)

@@ -95,7 +95,8 @@ def listing(
     limit: int = NEWEST,
 ) -> Listing:
     """As `transactions`, at most so many of them, as a value that displays itself as text and as HTML."""
-    begun, ended = _moment("since", since), _moment("until", until)
+    begun = None if since is None else _moment("since", since)
+    ended = None if until is None else _moment("until", until)
     return Listing(summaries(shared.store(), since=begun, until=ended, name=name, host=host, who=who, limit=limit))
 
 
@@ -249,16 +250,16 @@ def prune(before: Moment) -> int:
     Raises:
         PlanError: The time can't be read.
     """
-    return shared.store().prune(_moment("before", before) or datetime.now(UTC))
+    return shared.store().prune(_moment("before", before))
 
 
 def _frame(found: Iterable[Summary]) -> pd.DataFrame:
     return journal_frame(list(map(attrgetter(*COLUMNS), found)))
 
 
-def _moment(what: str, given: Moment | None) -> datetime | None:
+def _moment(what: str, given: Moment) -> datetime:
     try:
-        return None if given is None else checks.moment(given)
+        return checks.moment(given)
     except ValueError as error:
         raise PlanError(f"journal: {what}={given!r} {error}") from None
 

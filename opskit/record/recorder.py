@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from opskit.errors import OpskitError, RollbackError
-from opskit.record.facts import Intent, Outcome, Unsent
+from opskit.record.facts import Entry, Intent, Outcome, Unsent
 from opskit.rendering.excerpt import head_and_tail
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Writer:
         """
         batch = self._next
         batch.awaited += facts
-        await self._written(batch, {fact.transaction for fact in facts if isinstance(fact, Intent)})
+        await self._written(batch, {fact.transaction for fact in facts if isinstance(fact, (Entry, Intent))})
 
     async def settle(self, fact: Ended) -> None:
         """As `write`; but what can't be written now is kept until it can be."""
@@ -96,14 +96,7 @@ class Writer:
         if batch.error is not None:
             raise batch.error
         for transaction in owned.intersection(batch.refused):
-            raise await asyncio.to_thread(self._lost, transaction)
-
-    def _lost(self, transaction: str) -> RollbackError:
-        now = self.store.now(transaction)
-        return RollbackError(
-            f"transaction {transaction} belongs to {now.owner} since {now.at:%Y-%m-%d %H:%M:%S} UTC "
-            f"({now.state.replace('_', ' ')}); nothing more is sent"
-        )
+            raise await asyncio.to_thread(lost, self.store, transaction)
 
     def add(self, fact: Fact) -> None:
         """Write a fact with the next commit, or soon."""
@@ -248,4 +241,13 @@ def outcome_of(row: HostResult, transaction: str, seq: int, attempt: int, *, und
         row.started_at,
         row.seconds,
         row.error,
+    )
+
+
+def lost(store: Store, transaction: str) -> RollbackError:
+    """The error of a transaction that belongs to somebody else by now. Blocks."""
+    now = store.now(transaction)
+    return RollbackError(
+        f"transaction {transaction} belongs to {now.owner} since {now.at:%Y-%m-%d %H:%M:%S} UTC "
+        f"({now.state.replace('_', ' ')}); nothing more is done in it"
     )

@@ -25,13 +25,13 @@ from opskit.errors import JournalError, RollbackError, SettingsError
 from opskit.record import owner as owners
 from opskit.record import pruning, reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
-from opskit.record.facts import Ended, Intent, Note, Part, TaskEnded, Transaction
+from opskit.record.facts import Ended, Entry, Intent, Note, Part, TaskEnded, Transaction
 from opskit.record.moves import BEGINNING, CLAIMS, MOVES
 from opskit.record.sqlite import Database
 from opskit.record.tables import entry, move, owner, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Dialect
 
@@ -126,32 +126,21 @@ class Store:
         """Record all of these in one commit. A transaction or a part that is recorded already stays as it is.
 
         Returns:
-            The ids of transactions that this process owns no more: their intents and ends, and those alone, were left
-            out.
+            The ids of transactions that this process owns no more: their entries, intents and ends, and those alone,
+            were left out.
         """
         with self._writing() as connection:
-            rows: dict[type, list[tuple[Any, ...]]] = {kind: [] for kind in tables.FACTS}
-            intents: list[Intent] = []
-            ends: list[Ended] = []
+            of: dict[type, list[Any]] = {}
             for fact in facts:
-                if isinstance(fact, Intent):
-                    intents.append(fact)
-                elif isinstance(fact, Transaction):
-                    self._begin(connection, fact)
-                elif isinstance(fact, Ended):
-                    ends.append(fact)
-                else:
-                    rows[type(fact)].append(tables.row(fact))
-            asked = {*(fact.transaction for fact in intents), *(fact.transaction for fact in ends)}
-            owned = self._owned(connection, asked)
-            lost = {
-                fact.transaction
-                for fact in intents
-                if fact.transaction not in owned or owned[fact.transaction].epoch != fact.epoch
-            }
-            rows[Intent] = [tables.row(intent) for intent in intents if intent.transaction not in lost]
-            for kind, written in rows.items():
-                if written:
+                of.setdefault(type(fact), []).append(fact)
+            for begun in of.pop(Transaction, ()):
+                self._begin(connection, begun)
+            ends: list[Ended] = of.pop(Ended, [])
+            fenced = (*of.get(Entry, ()), *of.get(Intent, ()), *ends)
+            owned = self._owned(connection, {fact.transaction for fact in fenced})
+            lost = _lost(owned, of)
+            for kind in tables.FACTS:
+                if written := [tables.row(fact) for fact in of.get(kind, ()) if not _is_fenced(fact, lost)]:
                     connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
             for fact in ends:
                 last = owned.get(fact.transaction)
@@ -375,6 +364,19 @@ class Store:
             known = reading.owners(connection, self._alive)
         found = [str(other) for other in known if other.alive and other.id != self.owner_id]
         return f" (it may be {' or '.join(found)})" if found else ""
+
+
+def _lost(owned: Mapping[str, _Last], of: Mapping[type, list[Any]]) -> set[str]:
+    """The transactions that something is planned or intended in, by who does not own them, or not any more."""
+    lost = {planned.transaction for planned in of.get(Entry, ()) if planned.transaction not in owned}
+    for intent in of.get(Intent, ()):
+        if (last := owned.get(intent.transaction)) is None or last.epoch != intent.epoch:
+            lost.add(intent.transaction)
+    return lost
+
+
+def _is_fenced(fact: Fact, lost: set[str]) -> bool:
+    return isinstance(fact, (Entry, Intent)) and fact.transaction in lost
 
 
 @cache

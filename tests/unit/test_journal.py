@@ -528,3 +528,9 @@ def test_what_is_no_time_is_told_what_one_is(value: object) -> None:
     """One message for all."""
     with pytest.raises(ValueError, match="or how long ago: 90m, 2h, 30d"):
         checks.moment(value)
+
+
+def test_prune_needs_a_time(store: Store) -> None:
+    """Nothing is forgotten for want of a word."""
+    with pytest.raises(opskit.PlanError, match="before=None"):
+        journal.prune(None)  # type: ignore[arg-type]  # what a caller may well have in a variable

@@ -7,6 +7,7 @@ import json
 import operator
 import threading
 from collections import OrderedDict
+from contextlib import closing
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 import opskit
 from opskit import Host, Inventory, journal, shared
 from opskit.errors import JournalError, PlanError, RollbackError
+from opskit.record.store import Store
 from opskit.testing import Reply, ScriptedTransport
 from opskit.undoing.undos import Callback
 
@@ -237,3 +239,15 @@ def test_undos_see_the_hosts_that_answer_badly(monkeypatch: pytest.MonkeyPatch) 
         tx.rollback()
     assert raised.value.results is not None
     assert {row.host: row.status for row in raised.value.results} == {"a": "ok", "b": "failed"}
+
+
+def test_an_undo_is_not_registered_where_nobody_would_run_it() -> None:
+    """R15: in a transaction that somebody else has rolled back meanwhile, `on_rollback` says so."""
+    tx = opskit.begin()
+    opskit.run("x", hosts="a")
+    with closing(Store(shared.store().path)) as other:
+        other.claim(tx.id, "rolling_back", None)
+    with pytest.raises(RollbackError, match="nothing more is done in it"):
+        opskit.on_rollback(print)
+    with pytest.raises(RollbackError):
+        tx.end()

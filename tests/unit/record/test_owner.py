@@ -153,5 +153,5 @@ def test_a_fork_has_a_store_of_its_own(journal: Path) -> None:
     assert "opened before this process was forked" in in_a_fork(told)
     assert in_a_fork(written) == f"False {{'{TX}'}}"
     assert store.now(TX).owner.alive
-    assert not store.write([intent(1)])
+    assert not store.write([entry(1), intent(1)])
     store.close()
