@@ -24,7 +24,7 @@ def entry_of(step: Step, transaction: str, seq: int, part: int, packed: PackedTe
         seq,
         part,
         step.host.name,
-        packed_way(step.host),
+        None if undo is None else packed_way(step.host),
         step.chunk,
         step.branch and mask(step.branch),
         mask(step.command),

@@ -92,7 +92,7 @@ class Entry:
         seq: From 1; later ones were planned or registered later.
         part: The part that it belongs to; 0 is the transaction itself.
         host: The host's name; None for a callable.
-        way: How the host is reached, as JSON; None for a callable.
+        way: How the host is reached, as JSON; None where there is nothing to undo there.
         chunk: From 1.
         branch: The branch's label.
         command: As sent; None where there is only an undo.

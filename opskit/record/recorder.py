@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 LATEST: Final = 0.05
 """Seconds after which what nobody waits for is written."""
 
+GATHERED: Final = 0.01
+"""Seconds that a step of many may wait for the intents of others: a commit costs as much as many rows."""
+
+MANY: Final = 16
+
 KEPT: Final = 64 * 1024
 """Characters of each output stream that are kept."""
 
@@ -68,8 +73,12 @@ class Writer:
         """Write nothing more."""
         self._thread.shutdown()
 
-    async def write(self, facts: Sequence[Fact]) -> None:
+    async def write(self, facts: Sequence[Fact], within: float = 0.0) -> None:
         """Return when these facts are durable.
+
+        Args:
+            facts: What to write.
+            within: Seconds that may pass before they are, for others to come along.
 
         Raises:
             JournalError: They could not be written, and are not.
@@ -77,7 +86,8 @@ class Writer:
         """
         batch = self._next
         batch.awaited += facts
-        await self._written(batch, {fact.transaction for fact in facts if isinstance(fact, (Entry, Intent))})
+        owned = {fact.transaction for fact in facts if isinstance(fact, (Entry, Intent))}
+        await self._written(batch, owned, within)
 
     async def settle(self, fact: Ended) -> None:
         """As `write`; but what can't be written now is kept until it can be."""
@@ -89,9 +99,9 @@ class Writer:
         """Return when all is durable; raises JournalError."""
         await self.write(())
 
-    async def _written(self, batch: _Batch, owned: set[str]) -> None:
+    async def _written(self, batch: _Batch, owned: set[str], within: float = 0.0) -> None:
         """Return when a batch is written; these transactions must be this process's."""
-        self._begin()
+        self._begin(within)
         await batch.written.wait()
         if batch.error is not None:
             raise batch.error
@@ -101,20 +111,22 @@ class Writer:
     def add(self, fact: Fact) -> None:
         """Write a fact with the next commit, or soon."""
         self._next.others.append(fact)
-        if self._working is None and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
+        self._begin(LATEST)
 
-    def _begin(self) -> None:
-        """Write what there is; what becomes ready in this turn of the loop, and during a commit, comes along."""
-        self._next.wanted = True
-        if self._soon is not None:
+    def _begin(self, within: float = 0.0) -> None:
+        """Write what there is, now or within some seconds; what becomes ready until then comes along."""
+        loop = asyncio.get_running_loop()
+        if self._soon is not None and (not within or self._soon.when() > loop.time() + within):
             self._soon.cancel()
             self._soon = None
+        if within:
+            self._soon = self._soon or loop.call_later(within, self._begin)
+            return
+        self._next.wanted = True
         if self._working is None:
-            self._working = asyncio.get_running_loop().create_task(self._work())
+            self._working = loop.create_task(self._work())
 
     async def _work(self) -> None:
-        failed = False
         while self._next.wanted:
             await asyncio.sleep(0)
             batch, self._next = self._next, _Batch()
@@ -122,14 +134,11 @@ class Writer:
                 try:
                     loop = asyncio.get_running_loop()
                     batch.refused = await loop.run_in_executor(self._thread, self.store.write, facts)
-                    failed = False
                 except OpskitError as error:
-                    batch.error, failed = error, True
+                    batch.error = error
                     self._next.others[:0] = batch.others
             batch.written.set()
         self._working = None
-        if self._next.others and not failed:
-            self._soon = asyncio.get_running_loop().call_later(LATEST, self._begin)
 
 
 _NEVER: Final[Mapping[int, int]] = {}
@@ -199,7 +208,8 @@ class Recorder:
         """Return when it is written that a step is about to be sent."""
         seq = self._numbers[id(step)]
         attempt += self._tried.get(seq, 0)
-        await self._writer.write([Intent(self.transaction, seq, self._undo, attempt, self._epoch, datetime.now(UTC))])
+        intent = Intent(self.transaction, seq, self._undo, attempt, self._epoch, datetime.now(UTC))
+        await self._writer.write([intent], GATHERED if len(self._numbers) >= MANY else 0.0)
         self._attempts[seq] = attempt
 
     def ended(self, step: Step, row: HostResult) -> None:
