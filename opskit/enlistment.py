@@ -1,13 +1,18 @@
-"""A run's place in the journal: which transaction it is, or is a part of, and what becomes of that at its end."""
+"""A run's place in the journal: which transaction it is, or is a part of, and what becomes of that at its end.
+
+And what is said, with an error, of what became of the transaction: `line_of`, `outcome`, `stays_open`.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit import shared
 from opskit.errors import OpskitError
-from opskit.scopes import open_scope, opened
+from opskit.masking import mask
+from opskit.rendering.escape import one_line
+from opskit.scopes import opened
 from opskit.undoing.rollback import expect_undone, told
 
 if TYPE_CHECKING:
@@ -19,9 +24,12 @@ if TYPE_CHECKING:
     from opskit.record.facts import Kind
     from opskit.record.recorder import Writer
     from opskit.results import Results
-    from opskit.scopes import Work
+    from opskit.scopes import Scope, Work
     from opskit.settings import Settings
     from opskit.work.plan import Plan
+
+_LINE: Final = 500
+_NAME: Final = 60
 
 
 class Enlistment:
@@ -40,9 +48,9 @@ class Enlistment:
     """
 
     def __init__(self, kind: Kind, plan: Plan) -> None:
-        self._outer = open_scope.get()
         self._plan = plan
         self._scope = opened(kind, plan.name)
+        self._outer = self._scope.parent
         self._told: list[str] = []
         self.rolled_back: bool | None = None
 
@@ -72,6 +80,7 @@ class Enlistment:
     ) -> None:
         """Undo a run that ended badly, if it says so; a transaction of its own ends."""
         scope = self._scope
+        scope.leave()
         if how != "succeeded" and self._plan.terms.on_error == "rollback":
             try:
                 rows = await scope.rollback().finish(
@@ -88,12 +97,33 @@ class Enlistment:
 
     def notes(self) -> list[str]:
         """What is to be said along with the error of the run."""
-        scope = self._outer
-        if scope is None or not scope.by_hand:
-            return self._told
-        name = f"{scope.name or 'the transaction'} ({scope.id})"
-        return [*self._told, f"{name} stays open: .rollback() undoes all of it, .end() keeps it"]
+        return [*self._told, *stays_open(self._scope)]
 
     def rollback(self, why: str | None) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
         return expect_undone(self._scope.rollback().wait(why), self._scope.root.id)
+
+
+def line_of(error: BaseException) -> str:
+    """An error in one line, without secrets: its type, and what it says."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - the user's own class
+        said = "it can't say what"
+    return one_line(mask(": ".join(filter(None, (type(error).__name__, said)))), _LINE)
+
+
+def outcome(scope: Scope, rows: Results, error: BaseException) -> str:
+    """What a rollback because of an error came to; says of what, where the error says the same of a part already."""
+    line = told(rows, scope.root.id)
+    same = line in getattr(error, "__notes__", ())
+    return f"{scope.kind} {one_line(scope.name or scope.id, _NAME)}: {line}" if same else line
+
+
+def stays_open(scope: Scope) -> list[str]:
+    """What to say with an error that leaves a scope: what `opskit.begin` opened around it goes on."""
+    outer = scope.parent
+    if outer is None or not outer.by_hand or outer.root.over:
+        return []
+    name = one_line(outer.name or "the transaction", _NAME)
+    return [f"{name} ({outer.id}) stays open: .rollback() undoes all of it, .end() keeps it"]

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -176,14 +177,23 @@ def _visible(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def give_notes(error: BaseException, notes: Iterable[str]) -> None:
+    """Let an error, whoever's it is, say more, without secrets; one that takes no attributes goes without."""
+    with suppress(AttributeError):
+        for note in notes:
+            error.add_note(mask(note))
+
+
 def give_results(interrupt: BaseException, results: Results) -> None:
     """Let an interrupt, which is no error of ours, carry `.results`; and show itself in IPython as our errors do."""
     interrupt.results = results  # type: ignore[attr-defined]  # for who catches it
-    interrupt._render_traceback_ = partial(_interrupt_shown, type(interrupt).__name__)  # type: ignore[attr-defined]
+    # The list itself, to which notes are added later: an interrupt that its own attribute holds would stay in memory.
+    interrupt.__notes__ = notes = getattr(interrupt, "__notes__", [])
+    interrupt._render_traceback_ = partial(_interrupt_shown, type(interrupt).__name__, notes)  # type: ignore[attr-defined]
 
 
-def _interrupt_shown(name: str) -> list[str]:
-    return [f"{name}: the run was ended; the error's .results has what arrived"]
+def _interrupt_shown(name: str, notes: Iterable[str]) -> list[str]:
+    return [f"{name}: the run was ended; the error's .results has what arrived", *map(mask, notes)]
 
 
 def place_in(code: CodeType, line: int) -> str:

@@ -9,12 +9,13 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from opskit import bridge, checks, shared, views
 from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
+from opskit.bridge.callbacks import current as current_callbacks
 from opskit.bridge.garbage import collector
 from opskit.bridge.own_thread import in_own_thread
 from opskit.bridge.questions import Questions
@@ -22,13 +23,14 @@ from opskit.engine.ledger import Ledger
 from opskit.engine.ports import UNRECORDED
 from opskit.engine.run import Run
 from opskit.enlistment import Enlistment
-from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, TimeoutExceeded, give_results
+from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, TimeoutExceeded, give_notes, give_results
 from opskit.events import Event, Output, RunEnded
 from opskit.observers import observers
 from opskit.progress import Progress
 from opskit.rendering.escape import one_line
 from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
+from opskit.scopes import expect_may_block
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -94,7 +96,7 @@ class Handle:
         self._callbacks = UserThread() if listened else None
         self._future: Future[Results] = self._engine.submit(collector.around(self._run.finish()))
         if not plan.terms.wait:
-            _left_alone.add(self._future)
+            left_alone.add(self._future)
         enlistment.hold(self)
 
     def wait(self, timeout: float | None = None) -> Results:
@@ -104,12 +106,13 @@ class Handle:
             timeout: Seconds to wait at most; the run goes on after that.
 
         Raises:
-            PlanError: `timeout` is no number.
+            PlanError: `timeout` is no number; or it would wait for itself, or hold up async tasks.
             CommandError: As `run`; also OpskitErrors of what kept it from starting.
             Cancelled: It was cancelled; `.results` has what arrived.
             TimeoutExceeded: It has not ended in time; `.results` has its rows as of now.
             KeyboardInterrupt: The kernel or script was interrupted; the run was cancelled and has ended.
         """
+        self._expect_elsewhere()
         try:
             timeout = None if timeout is None else checks.number(timeout)
         except ValueError as error:
@@ -161,8 +164,11 @@ class Handle:
         Returns a row for each undo.
 
         Raises:
+            PlanError: It would wait for itself, or hold up async tasks.
             RollbackError: Not all could be undone (`.results` has the rows); or it was undone before, says by whom.
         """
+        self._expect_elsewhere()
+        self._waited_for = True
         self._cancel()
         self.join()
         return self._enlistment.rollback(why)
@@ -228,6 +234,15 @@ class Handle:
         self._questions.answer()
         self._paint()
 
+    def _expect_elsewhere(self) -> None:
+        """Raise PlanError where a wait for the end would hold up others, or last for ever."""
+        expect_may_block()
+        if self._callbacks is not None and self._callbacks is current_callbacks():
+            raise PlanError(
+                "a callback can't wait for the run that it is told of: it would wait for itself. "
+                ".cancel() ends the run and does not wait"
+            )
+
     def _cancel(self) -> None:
         self._engine.call(self._run.cancel)
 
@@ -249,6 +264,7 @@ class Handle:
         return replace(results, parser=None if parse is None else check_parser(parse), again=self._again)
 
     def _again(self, rows: Sequence[HostResult]) -> Results:
+        expect_may_block()
         if not self._future.done():
             raise PlanError("the run still goes on: wait for its end, then run rows of it again")
         positions = {id(row): position for position, row in enumerate(self._run.rows())}
@@ -282,19 +298,18 @@ class Handle:
 
     def _note(self, error: BaseException) -> None:
         """Say with an error what became of the run's transaction."""
-        for note in self._enlistment.notes():
-            error.add_note(note)
+        give_notes(error, self._enlistment.notes())
         if isinstance(error, (CommandError, Cancelled)):
             error.rolled_back = self._enlistment.rolled_back
 
 
-_left_alone: WeakSet[Future[Results]] = WeakSet()
-"""Runs that nobody had to wait for."""
+left_alone: WeakSet[Future[Any]] = WeakSet()
+"""The ends of runs, and of sessions of tasks, that nobody had to wait for."""
 
 
 @atexit.register
 def _tell_of_the_end() -> None:
-    if going_on := sum(not future.done() for future in _left_alone):
+    if going_on := sum(not future.done() for future in left_alone):
         logger.warning(
             "opskit: %d run%s begun with wait=False had not ended when Python did, and ended with it; "
             'call .wait() before, or give on_disconnect="leave"', going_on, "" if going_on == 1 else "s",

@@ -57,6 +57,7 @@ class RootTransaction:
         epoch: Under which this process owns it.
         known: What this process can undo its entries by.
         over: Whether it has ended, or was rolled back.
+        left: Whether who opened it is done with it, whatever became of it: the journal's verbs may take it then.
         written: Whether the journal knows of it.
     """
 
@@ -67,6 +68,7 @@ class RootTransaction:
         self.epoch = 1
         self.known: dict[int, Undo] = {}
         self.over = False
+        self.left = False
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
         self.written = False
@@ -150,7 +152,7 @@ class Scope:
         self.chunk = chunk
         self.number = 0 if parent is None else root.number()
         self.asked: str | None = None
-        self.awaits = False
+        self.awaits: bool = parent is not None and parent.awaits
         self.by_hand = False
         self.parent = parent
         self._cancelled = False
@@ -244,8 +246,16 @@ class Scope:
             self.parent.written()
 
     def write(self, facts: Sequence[Fact]) -> None:
-        """Write facts down, and what they are a part of. Blocks; raises JournalError."""
-        self.root.store.write([*self.facts(), *facts])
+        """Write facts down, and what they are a part of. Blocks.
+
+        Raises:
+            JournalError: They could not be written.
+            RollbackError: The transaction belongs to somebody else by now.
+        """
+        from opskit.record.recorder import lost
+
+        if self.root.store.write([*self.facts(), *facts]):
+            raise lost(self.root.store, self.root.id)
         self.written()
 
     def recorder(self, writer: Writer, ended: Callable[[How], Any]) -> Recorder:
@@ -298,6 +308,10 @@ class Scope:
         part.write(entered)
         self.root.known.update((number, step) for step, number in numbers)
 
+    def leave(self) -> None:
+        """Who opened it is done with it; a part's transaction goes on."""
+        self.root.left = self.root.left or self.is_whole
+
     def rollback(self) -> Rollback:
         """What undoes it."""
         return Rollback(self.root.store, self.root.id, self.number, self.root)
@@ -307,6 +321,15 @@ open_scope: Default[Scope | None] = Default("opskit_transaction", None)
 """The scope that calls are made in; None outside of any transaction."""
 
 
+def here() -> Scope | None:
+    """The scope that the caller stands in; one that was opened by hand, and is over, is none any more."""
+    scope = open_scope.get()
+    if scope is not None and scope.by_hand and scope.root.over:
+        open_scope.set(None)
+        return None
+    return scope
+
+
 def opened(kind: Kind, name: str | None) -> Scope:
     """A new part of the transaction that is open here, or a transaction of its own.
 
@@ -314,7 +337,7 @@ def opened(kind: Kind, name: str | None) -> Scope:
         Cancelled, RollbackError: Nothing can be begun here any more.
         JournalError, SettingsError: The journal can't be opened.
     """
-    outer = open_scope.get()
+    outer = here()
     return Scope(RootTransaction(kind, name), kind, name, None) if outer is None else outer.part(kind, name)
 
 

@@ -143,11 +143,13 @@ def _perform(plan: Plan) -> Results:
     """Run a plan that was kept, on its hosts as the inventory in use has them now."""
     from opskit.work.saved import refreshed
 
+    expect_may_block()
     return _started(refreshed(plan, default_inventory()), current()).wait()
 
 
 def _perform_as_made(plan: Plan) -> Results:
     """Run a plan whose hosts came with the call, and stand in no inventory in use."""
+    expect_may_block()
     return _started(plan, current()).wait()
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from opskit.bridge import callbacks
 from opskit.calling import caller, place
-from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested
+from opskit.enlistment import line_of, outcome, stays_open
+from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
-from opskit.scopes import open_scope, opened, outside
+from opskit.rendering.escape import one_line
+from opskit.results import Results
+from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
-from opskit.undoing.rollback import expect_undone, told
+from opskit.undoing.rollback import expect_undone
 from opskit.undoing.undos import Callback
 from opskit.work.draft import Draft
 
@@ -20,8 +24,9 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from opskit.defaults import Change
-    from opskit.results import Results
     from opskit.scopes import Scope
+
+_NAME: Final = 60
 
 
 class Transaction:
@@ -59,7 +64,8 @@ class Transaction:
         if self._scope is None:
             return "<transaction, not open yet>"
         state = "ended" if self._scope.root.over else "open"
-        return f"<transaction {self.name or ''} {self.id}: {state}; .rollback() undoes it>".replace("  ", " ")
+        called = one_line(f"transaction {self.name or ''}", _NAME).strip()
+        return f"<{called} {self.id}: {state}; .rollback() undoes it>"
 
     def on_rollback(self, undo: str | Callable[..., object], /, *args: object, **options: Any) -> None:
         """Have a function called, or a command run, when this is rolled back.
@@ -81,10 +87,14 @@ class Transaction:
         Returns a row for each undo.
 
         Raises:
+            PlanError: It would hold up async tasks.
             RollbackError: Something could not be undone (`.results` has the rows); or it was rolled back before, or is
-                being rolled back: says by whom.
+                being rolled back: says by whom; or it is called in a task or a callback of its own.
         """
-        return _roll_back(self.scope, why)
+        scope = self.scope
+        expect_may_block()
+        _expect_elsewhere(scope)
+        return expect_undone(_undone(scope, why), scope.root.id)
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -116,19 +126,12 @@ class Transaction:
         try:
             scope.root.end("succeeded")
         finally:
-            if open_scope.get() is scope:
-                open_scope.set(None)
+            scope.leave()
+            _close_by_hand(scope)
 
     def __enter__(self) -> Self:
-        if self._scope is not None:
-            raise PlanError("a transaction can be opened once; make another one")
-        outer = open_scope.get()
-        self._scope = opened("transaction", self.name)
-        if outer is not None:
-            outer.hold(self._scope)
-        self._change = open_scope.set(self._scope)
-        self._change.__enter__()
-        return self
+        expect_may_block()
+        return self._entered()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -139,7 +142,7 @@ class Transaction:
             raise fault
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        return self._entered()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -149,16 +152,28 @@ class Transaction:
         if (fault := await asyncio.to_thread(self._left, error)) is not None:
             raise fault
 
+    def _entered(self) -> Self:
+        if self._scope is not None:
+            raise PlanError("a transaction can be opened once; make another one")
+        self._scope = scope = opened("transaction", self.name)
+        if scope.parent is not None:
+            scope.parent.hold(scope)
+        self._change = open_scope.set(scope)
+        self._change.__enter__()
+        return self
+
     def _left(self, error: BaseException | None) -> BaseException | None:
         """End it well, or undo it; returns what is to be raised in place of nothing."""
-        scope, fault = self.scope, self._fault() if error is None else None
-        failing = error or fault
-        if failing is None:
-            if scope.is_whole:
+        scope = self.scope
+        try:
+            fault = self._fault() if error is None else None
+            failing = error or fault
+            if failing is None and scope.is_whole:
                 scope.root.end("succeeded")
-            return None
-        if not (scope.is_whole and scope.root.over):
-            _undo_for(scope, failing)
+            elif failing is not None and not (scope.is_whole and scope.root.over):
+                _undo_for(scope, failing)
+        finally:
+            scope.leave()
         return fault
 
     def _fault(self) -> BaseException | None:
@@ -171,24 +186,53 @@ class Transaction:
 
 
 def _undo_for(scope: Scope, failing: BaseException) -> None:
-    """Undo what was done in a scope because of an error, which is told what became of that."""
-    scope.cancel()
-    scope.join()
+    """Undo what was done in a scope because of an error, which is told what became of that.
+
+    An interrupt meanwhile is raised from that error, and has its `.results`.
+    """
+    interrupt = None
     try:
-        rows = scope.rollback().wait(f"{type(failing).__name__}: {failing}")
+        note = outcome(scope, _undone(scope, line_of(failing)), failing)
     except OpskitError as error:
-        failing.add_note(f"the rollback failed: {error}")
-    else:
-        failing.add_note(told(rows, scope.root.id))
+        note = f"the rollback failed: {error}"
+    except KeyboardInterrupt as error:
+        interrupt, note = error, f"the rollback was interrupted: opskit rollback {scope.root.id} tries the rest"
+    notes = [note, *stays_open(scope)]
+    give_notes(failing, notes)
+    if interrupt is not None:
+        if isinstance(results := getattr(failing, "results", None), Results):
+            give_results(interrupt, results)
+        give_notes(interrupt, notes)
+        raise interrupt from failing
 
 
-def _roll_back(scope: Scope, why: str | None) -> Results:
-    """Roll a scope back because somebody wants it."""
-    scope.cancel()
-    scope.join()
+def _undone(scope: Scope, why: str | None) -> Results:
+    """Undo what was done in a scope; what still runs in it is cancelled before. The rows of the undos."""
+    _close_by_hand(scope)
+    try:
+        scope.cancel()
+        scope.join()
+        return scope.rollback().wait(why)
+    finally:
+        scope.leave()
+
+
+def _close_by_hand(scope: Scope) -> None:
     if scope.by_hand and open_scope.get() is scope:
         open_scope.set(None)
-    return expect_undone(scope.rollback().wait(why), scope.root.id)
+
+
+def _expect_elsewhere(scope: Scope) -> None:
+    """Raise RollbackError where the rollback of a scope would wait for the end of who asks for it."""
+    inner, is_waited_for = open_scope.get(), callbacks.current() is not None
+    while inner is not None and inner is not scope:
+        is_waited_for = is_waited_for or inner.kind == "task"
+        inner = inner.parent
+    if inner is scope and is_waited_for:
+        raise RollbackError(
+            f"transaction {scope.id} can't be rolled back by a task or a callback of its own: the rollback would wait "
+            "for that to end. In a task, opskit.rollback() ends it, and has it undone"
+        )
 
 
 def transaction(name: str | None = None) -> Transaction:
@@ -206,7 +250,7 @@ def begin(name: str | None = None) -> Transaction:
     Raises:
         PlanError: One is open already.
     """
-    if (outer := open_scope.get()) is not None:
+    if (outer := here()) is not None:
         raise PlanError(
             f"transaction {outer.root.id} is open: end it or roll it back before you begin "
             "another; `with opskit.transaction():` makes a part of it"
@@ -218,7 +262,7 @@ def begin(name: str | None = None) -> Transaction:
 
 def by_hand() -> Transaction | None:
     """The transaction that `begin` opened and that is still open."""
-    scope = open_scope.get()
+    scope = here()
     while scope is not None and not scope.by_hand:
         scope = scope.parent
     return None if scope is None or scope.root.over else Transaction.of(scope)
@@ -243,16 +287,17 @@ def rollback(why: str = "asked for by opskit.rollback()") -> None:
         RollbackError: It is called outside of any.
     """
     scope = _open("rollback")
-    scope.asked = why
     requested = RollbackRequested(why)
     if scope.by_hand:
-        open_scope.set(None)
+        _expect_elsewhere(scope)
         _undo_for(scope, requested)
+    else:
+        scope.asked = why
     raise requested
 
 
 def _open(what: str) -> Scope:
-    scope = open_scope.get()
+    scope = here()
     if scope is None:
         raise RollbackError(
             f"opskit.{what}() is for code inside a transaction or a task: nothing is open here. "

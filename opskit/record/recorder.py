@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LATEST: Final = 0.05
 """Seconds after which what nobody waits for is written."""
 
-GATHERED: Final = 0.01
+GATHERED: Final = 0.02
 """Seconds that a step of many may wait for the intents of others: a commit costs as much as many rows."""
 
 MANY: Final = 16

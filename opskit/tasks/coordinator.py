@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 from opskit.bridge.task_loop import TaskLoop
 from opskit.bridge.task_output import diverted
 from opskit.defaults import keep_all
-from opskit.errors import Cancelled, InventoryError, OpskitError
-from opskit.masking import mask
+from opskit.enlistment import line_of, outcome, stays_open
+from opskit.errors import Cancelled, InventoryError, OpskitError, give_notes
 from opskit.progress import ChunkProgress, Progress
 from opskit.results import Results
 from opskit.scopes import outside
 from opskit.settings import current
-from opskit.tasks.task import line_of
-from opskit.undoing.rollback import told
 from opskit.undoing.undos import Callback
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ class Coordinator:
     Attributes:
         progress: How far it is.
         ended: Done when all has ended, the rollback too.
-        error: What the session raises in the end.
+        error: What the session raises in the end; it is known before the tasks are undone because of it.
         undone: The rows of its rollback; None if there was none.
     """
 
@@ -118,6 +116,7 @@ class Coordinator:
         except BaseException as error:  # noqa: BLE001 - who waits must not wait for ever
             self.error = error
         finally:
+            self.scope.leave()
             self._loop.close()
             self.progress.over = True
             self.ended.set_result(None)
@@ -166,7 +165,8 @@ class Coordinator:
         if not failed:
             return self._well_ended(), []
         (error, _), *others = failed
-        return error, [*(note for _, note in others), self._undo(line_of(error))]
+        self.error = error
+        return error, [*(note for _, note in others), self._undo(error), *stays_open(self.scope)]
 
     def _well_ended(self) -> OpskitError | None:
         """A transaction of its own ends; what keeps the journal from saying so is the session's error."""
@@ -177,18 +177,17 @@ class Coordinator:
             return error
         return None
 
-    def _undo(self, why: str) -> str:
-        """Undo what the tasks did; says what that came to."""
+    def _undo(self, error: BaseException) -> str:
+        """Undo what the tasks did, because of an error; says what that came to."""
         try:
-            self.undone = self.scope.rollback().wait(why)
-        except OpskitError as error:
-            return f"the rollback failed: {error}"
-        return told(self.undone, self.scope.root.id)
+            self.undone = self.scope.rollback().wait(line_of(error))
+        except OpskitError as fault:
+            return f"the rollback failed: {fault}"
+        return outcome(self.scope, self.undone, error)
 
 
 def _attach(error: BaseException, notes: Sequence[str], results: Results) -> None:
     """Let what a task raised, whatever it is, carry the rows of all tasks."""
     with suppress(AttributeError):  # an exception may be frozen
         error.results = results  # type: ignore[attr-defined]  # for who catches it
-        for note in notes:
-            error.add_note(mask(note))
+    give_notes(error, notes)

@@ -11,7 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Never, Self
 
 from opskit import bridge, checks, views
-from opskit.errors import PlanError, TimeoutExceeded, did_you_mean, give_results
+from opskit.errors import Cancelled, PlanError, TimeoutExceeded, did_you_mean, give_notes, give_results
+from opskit.handle import left_alone
 from opskit.scopes import expect_may_block, open_scope, opened
 from opskit.settings import current
 from opskit.tasks.coordinator import Coordinator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from opskit.work.options import Hosts
 
 _OPTIONS: Final = ("chunk", "name", "wait")
+_GOES_ON: Final = "the tasks and their rollback go on: .wait() of the session tells how they end"
 
 
 def parallelize(
@@ -173,12 +175,14 @@ class Parallelize:
         Returns a row for each undo.
 
         Raises:
-            PlanError: Nothing was begun.
+            PlanError: Nothing was begun; or a task of the session itself asks, or it would hold up async tasks.
             RollbackError: Something could not be undone (`.results` has the rows); or all was undone before, or
                 somebody is at it: says who.
         """
+        expect_may_block()
         coordinator, rows = self._begun, None
         self._expect_outside(coordinator)
+        self._waited_for = True
         if not self.done:
             coordinator.cancel(None)
             self.join()
@@ -259,12 +263,14 @@ class Parallelize:
 
     def _begin(self) -> None:
         self._expect_open()
-        outer, scope = open_scope.get(), opened("parallelize", self._name)
+        scope = opened("parallelize", self._name)
         if not scope.is_silent:
             self._view = views.choose()
         self._coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)
-        if outer is not None:
-            outer.hold(self)
+        if not self._wait:
+            left_alone.add(self._coordinator.ended)
+        if scope.parent is not None:
+            scope.parent.hold(self)
 
     def _interrupted(self, kind: type[BaseException]) -> Callable[[], None]:
         """What an interrupt does: the first one cancels, the second one waits no more."""
@@ -278,12 +284,14 @@ class Parallelize:
         return cancel
 
     def _leave(self, coordinator: Coordinator, interrupt: BaseException) -> None:
-        """Let an interrupt tell what became of the tasks; what still runs is not known."""
+        """Let an interrupt tell what became of the tasks, and what failed before it; what still runs is not known."""
         self._waited_for = True
         self._view.close(coordinator.progress)
-        for note in getattr(coordinator.error, "__notes__", ()):
-            interrupt.add_note(note)
+        error = coordinator.error
         give_results(interrupt, coordinator.results("unknown"))
+        give_notes(interrupt, getattr(error, "__notes__", ()) if self.done else [_GOES_ON])
+        if error is not None and not isinstance(error, Cancelled):
+            interrupt.__cause__ = error
 
     def _judged(self, coordinator: Coordinator) -> Results:
         self._waited_for = True

@@ -8,14 +8,13 @@ import inspect
 import threading
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opskit.bridge.task_output import Output, keep
+from opskit.enlistment import line_of
 from opskit.errors import Cancelled, RollbackRequested
-from opskit.masking import mask
 from opskit.record.facts import TaskEnded
 from opskit.record.recorder import KEPT
-from opskit.rendering.escape import one_line
 from opskit.rendering.excerpt import head_and_tail
 from opskit.results import HostResult
 from opskit.scopes import open_scope
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from opskit.bridge.task_loop import TaskLoop
     from opskit.results import Status
     from opskit.scopes import Scope
-
-_LINE: Final = 500
 
 
 class Task:
@@ -162,15 +159,6 @@ class Task:
             row.started_at,
             row.seconds,
         )
-
-
-def line_of(error: BaseException) -> str:
-    """An error in one line, without secrets: its type, and what it says."""
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - the user's own class
-        said = "it can't say what"
-    return one_line(mask(": ".join(filter(None, (type(error).__name__, said)))), _LINE)
 
 
 def _name_of(function: Any) -> str:

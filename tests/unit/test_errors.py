@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit.errors import give_results, place_in
+from opskit.errors import give_notes, give_results, place_in
+from opskit.masking import MASK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +114,17 @@ def test_an_interrupt_carries_results_and_is_shown_in_one_line(kind: type[BaseEx
             f"{kind.__name__}: the run was ended; the error's .results has what arrived"
         ]
         assert type(caught) is kind
+        caught.add_note("a note, later")
+        assert caught._render_traceback_()[1:] == ["a note, later"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
+def test_notes_are_without_secrets(error: BaseException) -> None:
+    """Also with errors that are none of ours; an interrupt shows what it was given before its rows, too."""
+    give_notes(error, [f"password {opskit.secret('canary-5e1d').reveal()}", "two"])
+    give_results(error, opskit.Results())
+    caught: Any = error
+    assert caught.__notes__ == caught._render_traceback_()[1:] == [f"password {MASK}", "two"]
 
 
 def test_places_in_messages_are_told_alike() -> None:

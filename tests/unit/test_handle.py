@@ -629,3 +629,45 @@ def test_a_check_that_does_not_pass_is_told_where_the_run_goes_on(use: Any, capl
         "the check after chunk 1 of 2",
         "the check after chunk 2 of 2",
     ]
+
+
+@pytest.mark.parametrize("asked", ["wait", "rollback"])
+def test_a_callback_does_not_wait_for_what_it_is_told_of(asked: str, use: Any) -> None:
+    """It would wait for itself; refused, the run goes on as it was."""
+    transport = use(ScriptedTransport(lambda host, command: HANGS if command == "x" else Reply()))
+    there, told = threading.Event(), threading.Event()
+    refused = []
+
+    def callback(*_: object) -> None:
+        assert there.wait(5)
+        with pytest.raises(PlanError, match="would wait for itself") as raised:
+            getattr(found, asked)()
+        refused.append(raised.value)
+        told.set()
+
+    found = opskit.run("x", hosts=FLEET.select(hosts="a"), wait=False, undo="undo", on_output=callback)
+    there.set()
+    assert told.wait(5)
+    assert (len(refused), found.done, transport.ended) == (1, False, [])
+    assert statuses(found.rollback()) == "ok"
+    assert transport.sent == [("a", "x"), ("a", "undo")]
+
+
+def test_what_is_left_alone_is_told_of_at_the_end(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Runs, and sessions of tasks alike, that nobody waited for and that go on when Python ends."""
+    use(hanging("b"))
+    handle.left_alone.clear()
+    found, go = started(3, 1), threading.Event()
+    with opskit.parallelize(wait=False) as session:
+        session.run(go.wait, 5)
+    with opskit.parallelize() as waited:
+        waited.run(int)
+    handle._tell_of_the_end()
+    assert "2 runs begun with wait=False had not ended" in caplog.text
+    caplog.clear()
+    found.cancel()
+    go.set()
+    session.wait()
+    found.join()
+    handle._tell_of_the_end()
+    assert not caplog.text

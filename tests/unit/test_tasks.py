@@ -33,7 +33,7 @@ from opskit.errors import (
 from opskit.masking import MASK
 from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
-from opskit.scopes import RootTransaction, open_scope
+from opskit.scopes import RootTransaction, begun_here, open_scope
 from opskit.settings import current
 from opskit.tasks import Parallelize, parallelize
 from opskit.testing import Reply, ScriptedTransport
@@ -836,6 +836,71 @@ def test_a_call_that_waits_is_refused_in_an_async_task(log: Log) -> None:
     assert statuses(session.results.commands) == "ok"
 
 
+def asking(what: str) -> None:
+    """Make one of the calls that wait."""
+    match what:
+        case "with":
+            opskit.transaction().__enter__()
+        case "plan":
+            opskit.plan("true", hosts="a").apply()
+        case "plan with hosts":
+            opskit.plan("true", hosts=FLEET.select(hosts="a")).apply()
+        case "wait":
+            opskit.run("true", hosts="a", wait=False).wait()
+        case "rollback of a run":
+            opskit.run("true", hosts="a", wait=False).rollback()
+        case _:
+            opskit.run("true", hosts="a")
+
+
+WAITING = ["run", "with", "plan", "plan with hosts", "wait", "rollback of a run"]
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_a_call_that_waits_is_refused_in_blocks_of_an_async_task(what: str) -> None:
+    """A transaction inside of the task is on the same loop."""
+
+    async def task() -> None:
+        async with opskit.transaction(), opskit.transaction():
+            asking(what)
+
+    with pytest.raises(PlanError, match=r"arun.*async with"), parallelize() as session:
+        session.run(task)
+
+
+def test_rows_and_rollbacks_are_refused_in_an_async_task(scripted: Any, log: Log) -> None:
+    """What was begun elsewhere is not waited for there either, and nothing is sent or undone."""
+    transport = scripted(ScriptedTransport(lambda host, command: Reply(1 if command == "bad" else 0)))
+    bad = opskit.run("bad", hosts="a", on_error="continue")
+    with opskit.transaction() as tx:
+        opskit.run("good", hosts="a", undo="undo")
+    with parallelize() as other:
+        other.run(int, undo=log.does("undone"))
+    sent = list(transport.sent)
+    for call in (bad.retry_failed, tx.rollback, other.rollback):
+
+        async def task(call: Callable[[], object] = call) -> None:
+            call()
+
+        with pytest.raises(PlanError, match=r"arun.*async with"), parallelize() as session:
+            session.run(task)
+    assert (transport.sent, log) == (sent, [])
+
+
+def test_threads_of_an_async_task_may_wait() -> None:
+    """What it does in a thread holds nothing up."""
+
+    async def task() -> None:
+        async with opskit.transaction():
+            await asyncio.to_thread(asking, "run")
+            await asyncio.to_thread(asking, "wait")
+
+    with parallelize() as session:
+        session.run(task)
+    assert session.results.commands is not None
+    assert statuses(session.results.commands) == "ok ok"
+
+
 def test_a_block_can_be_awaited(log: Log) -> None:
     """`async with` leaves the caller's loop to others; a caller that is cancelled cancels the session."""
     running, go = threading.Event(), threading.Event()
@@ -1035,6 +1100,30 @@ def test_a_second_interrupt_waits_no_more(monkeypatch: pytest.MonkeyPatch, log: 
     assert statuses(ended.value.results) == "ok not_started"
 
 
+def test_an_interrupt_while_tasks_are_undone_keeps_their_error(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """It is raised from the first failure; interrupted twice, it says that the rollback goes on."""
+    for times, told in ((1, "rolled back: 1 of 1 undone"), (2, "go on")):
+        undoing, go, error = threading.Event(), threading.Event(), ValueError("no")
+
+        def undo(undoing: threading.Event = undoing, go: threading.Event = go) -> None:
+            undoing.set()
+            assert go.wait(5)
+
+        with monkeypatch.context() as patch:
+            interrupts(patch, times, undoing)
+            if times == 1:
+                threading.Timer(0.1, go.set).start()
+            with pytest.raises(KeyboardInterrupt) as caught, parallelize() as session:
+                session.run(log.does("t1", error), undo=undo)
+        assert caught.value.__cause__ is error
+        assert statuses(caught.value.results) == "failed"  # type: ignore[attr-defined]
+        (note,) = caught.value.__notes__
+        assert told in note
+        go.set()
+        with pytest.raises(ValueError, match="no"):
+            session.wait()
+
+
 def test_a_session_can_be_rolled_back_later(log: Log) -> None:
     """Ended well, it is undone once by `rollback`, with a row an undo; the second time says by whom it was."""
     with parallelize(1) as session:
@@ -1174,3 +1263,61 @@ def test_a_task_does_not_wait_for_itself(asked: str) -> None:
         session.run(getattr(session, asked))
     with pytest.raises(PlanError, match="would wait for itself"):
         session.wait(20)
+
+
+def test_a_task_does_not_roll_back_the_transaction_around(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """It would wait for itself: refused, with the word for it; nothing is cancelled by that."""
+    monkeypatch.setattr(Parallelize, "join", lambda _: pytest.fail("it waits for itself"))
+
+    def task(tx: Any) -> None:
+        with pytest.raises(RollbackError, match=r"opskit\.rollback\(\) ends it"):
+            tx.rollback()
+        log.append(opskit.run("true", hosts="a")[0].status)
+
+    with opskit.transaction() as tx, parallelize() as session:
+        session.run(task, tx)
+    assert log == ["ok"]
+
+
+def test_a_task_may_roll_back_a_transaction_of_its_own(log: Log) -> None:
+    """It waits for nothing but what the task has begun in it."""
+
+    def task() -> None:
+        with opskit.transaction() as tx:
+            opskit.on_rollback(log.does("undone"))
+        tx.rollback()
+
+    with parallelize() as session:
+        session.run(task)
+    assert log == ["undone"]
+
+
+def test_a_session_that_was_rolled_back_is_no_fault_of_the_transaction(log: Log) -> None:
+    """Who has rolled it back knows of it: leaving the block raises nothing, and keeps the rest."""
+    begun, go = threading.Event(), threading.Event()
+
+    def task() -> None:
+        begun.set()
+        assert go.wait(5)
+
+    with opskit.transaction():
+        opskit.on_rollback(log.does("M"))
+        with parallelize(wait=False) as session:
+            session.run(task, undo=log.does("u1"))
+        assert begun.wait(5)
+        threading.Timer(0.02, go.set).start()
+        session.rollback()
+    assert log == ["u1"]
+
+
+def test_a_session_is_left_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it goes on it is its owner's alone."""
+    go = threading.Event()
+    with parallelize(wait=False) as session:
+        session.run(go.wait, 5)
+    root = begun_here(str(session.results[0].transaction))
+    assert root is not None
+    assert not root.left
+    go.set()
+    session.wait()
+    assert root.left

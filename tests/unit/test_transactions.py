@@ -14,7 +14,7 @@ import opskit
 from opskit import Host, Inventory, shared
 from opskit.errors import Cancelled, CommandError, JournalError, PlanError, RollbackError, RollbackRequested
 from opskit.record.store import Store
-from opskit.scopes import open_scope
+from opskit.scopes import Scope, begun_here, open_scope
 from opskit.testing import Reply, ScriptedTransport
 
 if TYPE_CHECKING:
@@ -363,10 +363,211 @@ def test_what_somebody_else_has_taken_over_takes_nothing_more(fleet: Fleet, monk
     run("x", hosts="app1")
     with closing(Store(shared.store().path)) as other:  # as another process has one
         other.claim(tx.id, "rolling_back", "it was wrong")
-    with pytest.raises(RollbackError, match=r"belongs to .+; nothing more is sent") as raised:
+    with pytest.raises(RollbackError, match=r"belongs to .+; nothing more is done in it"):
         run("y", hosts="app1")
     assert fleet.commands == ["app1:x"]
-    assert raised.value.results is not None
-    assert raised.value.results[0].status == "not_started"
     with pytest.raises(RollbackError, match="belongs to"):
         tx.end()
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Reply]) -> ScriptedTransport:
+    """Hosts that answer a command so."""
+    transport = ScriptedTransport(lambda _, command: answer(command))
+    monkeypatch.setattr(shared, "transport", lambda *_: transport)
+    return transport
+
+
+def interrupting(*commands: str) -> Callable[[str], Reply]:
+    """These commands hang, and a person interrupts them."""
+
+    def answered(command: str) -> Reply:
+        if command in commands:
+            _thread.interrupt_main()
+        return Reply(hangs=command in commands)
+
+    return answered
+
+
+def begun(command: str) -> opskit.Handle:
+    """A run that goes on, and has been sent."""
+    there = threading.Event()
+    stop = opskit.observe(lambda event: there.set() if event.kind == "step_started" else None)
+    found: opskit.Handle = opskit.run(command, undo=f"undo {command}", hosts="app1", wait=False)
+    assert there.wait(5)
+    stop()
+    return found
+
+
+def test_a_block_ends_its_transaction_itself(fleet: Fleet) -> None:
+    """`end()` is for what `begin` opened; refused in a block, it changes nothing."""
+    with pytest.raises(ValueError, match="why"), opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        with pytest.raises(PlanError, match="ends with its block"):
+            tx.end()
+        raise ValueError("why")
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+
+
+def test_an_interrupted_rollback_keeps_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt is raised from the error that is rolled back for; both say how the rest is undone."""
+    scripted(monkeypatch, interrupting("undo x"))
+    error = ValueError("why")
+    with pytest.raises(KeyboardInterrupt) as raised, opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        raise error
+    assert raised.value.__cause__ is error
+    note = f"the rollback was interrupted: opskit rollback {tx.id} tries the rest"
+    assert error.__notes__ == raised.value.__notes__ == [note]
+    assert not hasattr(raised.value, "results")
+
+
+def test_a_second_interrupt_carries_what_the_first_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `.results` are those of the first, from which it is raised; IPython shows its notes."""
+    scripted(monkeypatch, interrupting("x", "undo x"))
+    with pytest.raises(KeyboardInterrupt) as raised, opskit.transaction() as tx:
+        run("x", hosts="app1")
+    second: Any = raised.value
+    assert isinstance(second.__cause__, KeyboardInterrupt)
+    assert [row.status for row in second.results] == ["cancelled"]
+    assert second._render_traceback_()[1:] == second.__notes__
+    assert shared.store().now(tx.id).state == "rollback_partial"
+
+
+def test_a_transaction_that_was_left_undecided_can_be_taken(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted before its rollback begins, it is marked as left: nobody holds it any more."""
+
+    def interrupted(_: Scope) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as raised, opskit.transaction() as tx:  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        assert not tx.scope.root.left
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), opskit.transaction():  # noqa: PT012 - as above
+            patch.setattr(Scope, "join", interrupted)
+            raise ValueError("the inner one")
+        assert not tx.scope.root.left
+        monkeypatch.setattr(Scope, "join", interrupted)
+        raise ValueError("why")
+    assert str(raised.value.__cause__) == "why"
+    assert shared.store().now(tx.id).state == "running"
+    assert tx.scope.root.left
+    monkeypatch.undo()
+
+
+def test_a_run_is_left_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it goes on it is its owner's alone."""
+    scripted(monkeypatch, lambda command: Reply(hangs=command == "x"))
+    found = begun("x")
+    root = begun_here(str(found.results[0].transaction))
+    assert root is not None
+    assert not root.left
+    found.cancel()
+    with pytest.raises(Cancelled):
+        found.wait()
+    assert root.left
+
+
+def test_what_is_undone_by_hand_is_not_undone_again_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has rolled a run back knows of it: leaving the transaction raises nothing, and keeps the rest."""
+    transport = scripted(monkeypatch, lambda command: Reply(hangs=command == "hang"))
+    with opskit.transaction() as tx:
+        run("x", hosts="app1")
+        begun("hang").rollback()
+    assert transport.sent == [("app1", "x"), ("app1", "hang"), ("app1", "undo hang")]
+    assert shared.store().now(tx.id).state == "succeeded"
+
+
+@pytest.mark.parametrize("over", ["rollback", "end"])
+def test_what_is_over_is_not_open(fleet: Fleet, over: str) -> None:
+    """A transaction that was ended from inside a block of its own is in nobody's way afterwards."""
+    tx = opskit.begin("runbook")
+    with pytest.raises((RollbackError, Cancelled)), opskit.transaction():  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        getattr(tx, over)()
+        run("y", hosts="app1")
+    assert run("z", hosts="app1")[0].transaction != tx.id
+    with pytest.raises(RollbackError, match="nothing is open here"):
+        opskit.on_rollback(print)
+    opskit.begin("another").end()
+
+
+def test_who_goes_on_after_one_that_is_over_begins_another(fleet: Fleet) -> None:
+    """`begin` needs no run in between; an error in the block does not call open what is over."""
+    tx = opskit.begin()
+    with pytest.raises(ValueError, match="why") as raised, opskit.transaction():  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        tx.rollback()
+        raise ValueError("why")
+    assert not any("stays open" in note for note in raised.value.__notes__)
+    opskit.begin().end()
+
+
+def test_a_failing_part_says_that_the_runbook_stays_open(fleet: Fleet) -> None:
+    """Of a nested transaction and of tasks as of a run, once, with the name made harmless."""
+    tx = opskit.begin("run\x1bbook")
+    errors = []
+    with pytest.raises(ValueError, match="why") as raised, opskit.transaction(), opskit.transaction():
+        raise ValueError("why")
+    errors.append(raised.value)
+    with pytest.raises(ValueError, match="invalid") as raised, opskit.parallelize() as session:
+        session.run(int, "x")
+    errors.append(raised.value)
+    for error in errors:
+        (note,) = [note for note in error.__notes__ if "stays open" in note]
+        assert note == f"run␛book ({tx.id}) stays open: .rollback() undoes all of it, .end() keeps it"
+    tx.end()
+
+
+def test_two_rollbacks_are_told_apart(fleet: Fleet) -> None:
+    """Where a part and the whole came to the same, the error says which is which."""
+    with pytest.raises(ValueError, match="why") as raised, opskit.transaction("deploy"):  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        with opskit.transaction():
+            run("y", hosts="app1")
+            raise ValueError("why")
+    assert raised.value.__notes__ == ["rolled back: 1 of 1 undone", "transaction deploy: rolled back: 1 of 1 undone"]
+
+
+def test_an_exception_that_is_odd_undoes_as_well(fleet: Fleet) -> None:
+    """One that can't say what it is, and takes no notes, is raised as it is."""
+
+    class Odd(Exception):  # noqa: N818 - what it is
+        def __str__(self) -> str:
+            raise KeyError
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    with pytest.raises(Odd), opskit.transaction():  # noqa: PT012 - as above
+        run("x", hosts="app1")
+        raise Odd
+    assert fleet.commands == ["app1:x", "app1:undo x"]
+
+
+def test_a_callback_does_not_roll_back_what_it_is_told_of(fleet: Fleet) -> None:
+    """It would wait for itself; refused, it leaves everything as it is."""
+    tx = opskit.begin()
+    refused = []
+
+    def told(*_: object) -> None:
+        for asked in (tx.rollback, opskit.rollback):
+            with pytest.raises(RollbackError, match="would wait") as raised:
+                asked()
+            refused.append(raised.value)
+
+    monitored = ScriptedTransport(lambda _, command: Reply(stdout=b"line\n" if command else b""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared, "transport", lambda *_: monitored)
+        run("x", hosts="app1", on_output=told)
+    assert len(refused) == 2
+    run("y", hosts="app1")
+    assert fleet.commands == ["app1:y"]
+    tx.end()
+
+
+def test_a_transaction_shows_its_name_harmless() -> None:
+    """In one line, whatever the name has in it."""
+    with opskit.transaction("a\x1b[31m\nb") as tx:
+        assert repr(tx) == f"<transaction a ⏎ b {tx.id}: open; .rollback() undoes it>"
+    with opskit.transaction() as tx:
+        assert repr(tx) == f"<transaction {tx.id}: open; .rollback() undoes it>"
