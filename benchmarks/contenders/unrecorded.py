@@ -5,8 +5,8 @@ from __future__ import annotations
 import opskit
 from benchmarks.contenders.opskit import prepare
 from benchmarks.protocol import serve
-from opskit.enlistment import Enlistment
 from opskit.engine.ports import UNRECORDED
+from opskit.enlistment import Enlistment
 
 if __name__ == "__main__":
     Enlistment.journal = lambda *_: UNRECORDED  # type: ignore[method-assign]  # the point
