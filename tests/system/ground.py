@@ -142,7 +142,7 @@ def python(script: str, *arguments: object) -> subprocess.Popen[str]:
     """
     prelude = """
         import sys
-        import opskit, opskit.transport.ssh
+        import opskit, opskit.record.store, opskit.transport.ssh
         def peak():
             with open("/proc/self/status") as status:
                 return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024

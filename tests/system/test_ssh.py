@@ -361,6 +361,7 @@ def test_a_connection_that_stalls_on_the_way_is_unreachable(sshd_fleet: SshdFlee
         return True
 
     with proxied(sshd_fleet, tmp_path, stall) as (host, _proxy):
+        assert row_of(opskit.Host("here", address="local")).status == "ok"  # the journal is open now
         before = descriptors()
         row = row_of(host, connect_timeout=0.4)
         go_on.set()
