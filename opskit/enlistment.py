@@ -1,6 +1,6 @@
 """A run's place in the journal: which transaction it is, or is a part of, and what becomes of that at its end.
 
-And what is said, with an error, of what became of the transaction: `line_of`, `outcome`, `stays_open`.
+And what is said, with an error, of what became of the transaction: `outcome`, `stays_open`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from opskit import shared
 from opskit.errors import OpskitError
-from opskit.masking import mask
 from opskit.rendering.escape import one_line
 from opskit.scopes import opened
 from opskit.undoing.rollback import expect_undone, told
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from opskit.settings import Settings
     from opskit.work.plan import Plan
 
-_LINE: Final = 500
 _NAME: Final = 60
 
 
@@ -89,7 +87,7 @@ class Enlistment:
             except OpskitError as error:
                 self.rolled_back, self._told = False, [f"the rollback failed: {error}"]
             else:
-                self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, scope.root.id)]
+                self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, scope.id)]
         elif not scope.is_whole:
             await writer.flush()
         else:
@@ -101,21 +99,12 @@ class Enlistment:
 
     def rollback(self, why: str | None) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
-        return expect_undone(self._scope.rollback().wait(why), self._scope.root.id)
-
-
-def line_of(error: BaseException) -> str:
-    """An error in one line, without secrets: its type, and what it says."""
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - the user's own class
-        said = "it can't say what"
-    return one_line(mask(": ".join(filter(None, (type(error).__name__, said)))), _LINE)
+        return expect_undone(self._scope.rollback().wait(why), self._scope.id)
 
 
 def outcome(scope: Scope, rows: Results, error: BaseException) -> str:
     """What a rollback because of an error came to; says of what, where the error says the same of a part already."""
-    line = told(rows, scope.root.id)
+    line = told(rows, scope.id)
     same = line in getattr(error, "__notes__", ())
     return f"{scope.kind} {one_line(scope.name or scope.id, _NAME)}: {line}" if same else line
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from opskit.bridge import callbacks
 from opskit.calling import caller, place
-from opskit.enlistment import line_of, outcome, stays_open
+from opskit.enlistment import outcome, stays_open
 from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
-from opskit.rendering.escape import one_line
+from opskit.rendering.escape import one_line, said_by
 from opskit.results import Results
 from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
@@ -94,7 +94,7 @@ class Transaction:
         scope = self.scope
         expect_may_block()
         _expect_elsewhere(scope)
-        return expect_undone(_undone(scope, why), scope.root.id)
+        return expect_undone(_undone(scope, why), scope.id)
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -192,7 +192,7 @@ def _undo_for(scope: Scope, failing: BaseException) -> None:
     """
     interrupt = None
     try:
-        note = outcome(scope, _undone(scope, line_of(failing)), failing)
+        note = outcome(scope, _undone(scope, said_by(failing)), failing)
     except OpskitError as error:
         note = f"the rollback failed: {error}"
     except KeyboardInterrupt as error:

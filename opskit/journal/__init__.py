@@ -177,11 +177,9 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
     """
     store = shared.store()
     now = _whole(store, transaction)
-    if now.state == "running" and now.owner.id == store.owner_id:
-        raise RollbackError(
-            f"transaction {now.transaction.id} runs in this process: its own .rollback() ends and undoes it "
-            "(%opskit transaction rollback, where it was begun by hand)"
-        )
+    _expect_left(
+        now, "its own .rollback() ends and undoes it (%opskit transaction rollback, where it was begun by hand)"
+    )
     undoing = Rollback(store, now.transaction.id, root=begun_here(now.transaction.id), force=force)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
         undoing = Rollback(store, now.transaction.id, force=force, calls=_agreed(calls))
@@ -197,8 +195,7 @@ def close(transaction: str, why: str) -> None:
     """
     store = shared.store()
     now, reason = _whole(store, transaction), _reason("close", why)
-    if now.state == "running" and now.owner.id == store.owner_id:
-        raise RollbackError(f"transaction {now.transaction.id} runs in this process: cancel it, or end it")
+    _expect_left(now, "cancel it, or end it")
     store.claim(now.transaction.id, "closed", reason)
 
 
@@ -251,6 +248,13 @@ def prune(before: Moment) -> int:
         PlanError: The time can't be read.
     """
     return shared.store().prune(_moment("before", before))
+
+
+def _expect_left(now: Now, remedy: str) -> None:
+    """Raise RollbackError if somebody in this process is still at it."""
+    root = begun_here(now.transaction.id)
+    if now.state == "running" and root is not None and not root.left:
+        raise RollbackError(f"transaction {now.transaction.id} runs in this process: {remedy}")
 
 
 def _frame(found: Iterable[Summary]) -> pd.DataFrame:

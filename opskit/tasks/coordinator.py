@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from opskit.bridge.task_loop import TaskLoop
 from opskit.bridge.task_output import diverted
 from opskit.defaults import keep_all
-from opskit.enlistment import line_of, outcome, stays_open
+from opskit.enlistment import outcome, stays_open
 from opskit.errors import Cancelled, InventoryError, OpskitError, give_notes
 from opskit.progress import ChunkProgress, Progress
+from opskit.rendering.escape import said_by
 from opskit.results import Results
 from opskit.scopes import outside
 from opskit.settings import current
@@ -154,12 +155,12 @@ class Coordinator:
     def _judged(self) -> tuple[BaseException | None, list[str]]:
         """End well; or undo, and give the error that tells of it, with its notes."""
         failed: list[tuple[BaseException, str]] = [
-            (task.error, f"also failed: {task.name}: {line_of(task.error)}")
+            (task.error, f"also failed: {task.name}: {said_by(task.error)}")
             for task in self._tasks
             if task.error is not None and task.status == "failed"
         ]
         if self._fault is not None:
-            failed.append((self._fault, f"also failed: {line_of(self._fault)}"))
+            failed.append((self._fault, f"also failed: {said_by(self._fault)}"))
         if self.scope.cancelled:
             failed.insert(0, (Cancelled("the tasks were cancelled; `.results` has what arrived", Results(())), ""))
         if not failed:
@@ -180,7 +181,7 @@ class Coordinator:
     def _undo(self, error: BaseException) -> str:
         """Undo what the tasks did, because of an error; says what that came to."""
         try:
-            self.undone = self.scope.rollback().wait(line_of(error))
+            self.undone = self.scope.rollback().wait(said_by(error))
         except OpskitError as fault:
             return f"the rollback failed: {fault}"
         return outcome(self.scope, self.undone, error)

@@ -190,7 +190,7 @@ class Parallelize:
         scope = coordinator.scope
         if rows is None:
             rows = scope.rollback().wait(why)
-        return expect_undone(rows, scope.root.id)
+        return expect_undone(rows, scope.id)
 
     def join(self) -> None:
         """Wait for the end, whatever it is."""

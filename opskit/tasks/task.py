@@ -11,10 +11,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from opskit.bridge.task_output import Output, keep
-from opskit.enlistment import line_of
 from opskit.errors import Cancelled, RollbackRequested
 from opskit.record.facts import TaskEnded
 from opskit.record.recorder import KEPT
+from opskit.rendering.escape import said_by
 from opskit.rendering.excerpt import head_and_tail
 from opskit.results import HostResult
 from opskit.scopes import open_scope
@@ -140,7 +140,7 @@ class Task:
             chunk=self.chunk,
             attempt=1,
             transaction=transaction,
-            error=None if status == "running" or error is None else line_of(error),
+            error=None if status == "running" or error is None else said_by(error),
         )
 
     def fact(self) -> TaskEnded:

@@ -213,9 +213,7 @@ def test_an_undo_of_an_unreachable_host_is_offered_again(
     with opskit.transaction() as tx:
         opskit.run("true", hosts=hosts, undo=f"echo {{{{ server.name }}}} >>{tmp_path}/undone")
     goes.kill()
-    with pytest.raises(
-        RollbackError, match=r"1 of 2 undone; goes: .*; to try again: opskit rollback"
-    ) as error:
+    with pytest.raises(RollbackError, match=r"1 of 2 undone; goes: .*; to try again: opskit rollback") as error:
         tx.rollback()
     assert [(row.host, row.status) for row in rows_of(error.value)] == [("goes", "unreachable"), ("stays", "ok")]
     assert state(tx.id) == "rollback_partial"

@@ -636,7 +636,7 @@ def test_a_callback_does_not_wait_for_what_it_is_told_of(asked: str, use: Any) -
     """It would wait for itself; refused, the run goes on as it was."""
     transport = use(ScriptedTransport(lambda host, command: HANGS if command == "x" else Reply()))
     there, told = threading.Event(), threading.Event()
-    refused = []
+    refused: list[PlanError] = []
 
     def callback(*_: object) -> None:
         assert there.wait(5)

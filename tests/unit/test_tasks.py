@@ -845,20 +845,13 @@ def asking(what: str) -> None:
             opskit.plan("true", hosts="a").apply()
         case "plan with hosts":
             opskit.plan("true", hosts=FLEET.select(hosts="a")).apply()
-        case "wait":
-            opskit.run("true", hosts="a", wait=False).wait()
-        case "rollback of a run":
-            opskit.run("true", hosts="a", wait=False).rollback()
         case _:
             opskit.run("true", hosts="a")
 
 
-WAITING = ["run", "with", "plan", "plan with hosts", "wait", "rollback of a run"]
-
-
-@pytest.mark.parametrize("what", WAITING)
+@pytest.mark.parametrize("what", ["run", "with", "plan", "plan with hosts"])
 def test_a_call_that_waits_is_refused_in_blocks_of_an_async_task(what: str) -> None:
-    """A transaction inside of the task is on the same loop."""
+    """A transaction inside of the task is on the same loop. Refused, it has begun nothing."""
 
     async def task() -> None:
         async with opskit.transaction(), opskit.transaction():
@@ -866,24 +859,28 @@ def test_a_call_that_waits_is_refused_in_blocks_of_an_async_task(what: str) -> N
 
     with pytest.raises(PlanError, match=r"arun.*async with"), parallelize() as session:
         session.run(task)
+    assert session.results.commands == opskit.Results()
 
 
 def test_rows_and_rollbacks_are_refused_in_an_async_task(scripted: Any, log: Log) -> None:
-    """What was begun elsewhere is not waited for there either, and nothing is sent or undone."""
+    """What was begun elsewhere is not waited for there either, and nothing is begun or undone."""
     transport = scripted(ScriptedTransport(lambda host, command: Reply(1 if command == "bad" else 0)))
     bad = opskit.run("bad", hosts="a", on_error="continue")
     with opskit.transaction() as tx:
         opskit.run("good", hosts="a", undo="undo")
     with parallelize() as other:
         other.run(int, undo=log.does("undone"))
+    ended = opskit.run("good", hosts="a", undo="undo", wait=False)
+    ended.wait()
     sent = list(transport.sent)
-    for call in (bad.retry_failed, tx.rollback, other.rollback):
+    for call in (bad.retry_failed, tx.rollback, other.rollback, ended.wait, ended.rollback):
 
         async def task(call: Callable[[], object] = call) -> None:
             call()
 
         with pytest.raises(PlanError, match=r"arun.*async with"), parallelize() as session:
             session.run(task)
+        assert session.results.commands == opskit.Results()
     assert (transport.sent, log) == (sent, [])
 
 
@@ -893,7 +890,7 @@ def test_threads_of_an_async_task_may_wait() -> None:
     async def task() -> None:
         async with opskit.transaction():
             await asyncio.to_thread(asking, "run")
-            await asyncio.to_thread(asking, "wait")
+            await asyncio.to_thread(asking, "plan")
 
     with parallelize() as session:
         session.run(task)
@@ -1111,8 +1108,8 @@ def test_an_interrupt_while_tasks_are_undone_keeps_their_error(monkeypatch: pyte
 
         with monkeypatch.context() as patch:
             interrupts(patch, times, undoing)
-            if times == 1:
-                threading.Timer(0.1, go.set).start()
+            if times == 1:  # it is waited for, then
+                patch.setattr(Parallelize, "cancel", lambda _, go=go: go.set())
             with pytest.raises(KeyboardInterrupt) as caught, parallelize() as session:
                 session.run(log.does("t1", error), undo=undo)
         assert caught.value.__cause__ is error

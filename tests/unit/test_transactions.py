@@ -14,8 +14,9 @@ import opskit
 from opskit import Host, Inventory, shared
 from opskit.errors import Cancelled, CommandError, JournalError, PlanError, RollbackError, RollbackRequested
 from opskit.record.store import Store
-from opskit.scopes import Scope, begun_here, open_scope
+from opskit.scopes import RootTransaction, Scope, begun_here, open_scope
 from opskit.testing import Reply, ScriptedTransport
+from opskit.transactions import by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -388,6 +389,13 @@ def interrupting(*commands: str) -> Callable[[str], Reply]:
     return answered
 
 
+def rolled_back_by_hand() -> None:
+    """As the magic does it."""
+    open_one = by_hand()
+    assert open_one is not None
+    open_one.rollback()
+
+
 def begun(command: str) -> opskit.Handle:
     """A run that goes on, and has been sent."""
     there = threading.Event()
@@ -451,7 +459,40 @@ def test_a_transaction_that_was_left_undecided_can_be_taken(fleet: Fleet, monkey
     assert str(raised.value.__cause__) == "why"
     assert shared.store().now(tx.id).state == "running"
     assert tx.scope.root.left
-    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("asked", [opskit.rollback, rolled_back_by_hand])
+def test_a_runbook_whose_rollback_is_interrupted_can_be_taken(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, asked: Callable[[], object]
+) -> None:
+    """Also where no variable holds it: it is in nobody's way, and marked as left."""
+
+    def interrupted(_: Scope) -> None:
+        raise KeyboardInterrupt
+
+    tx = opskit.begin()
+    run("x", hosts="app1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Scope, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asked()
+    assert tx.scope.root.left
+    assert by_hand() is None
+    assert [row.command for row in tx.rollback()] == ["undo x"]
+
+
+@pytest.mark.parametrize("begins", [opskit.begin, lambda: opskit.transaction().__enter__()])
+def test_an_end_that_can_not_be_written_leaves_it(monkeypatch: pytest.MonkeyPatch, begins: Any) -> None:
+    """The journal still calls it running, and nobody holds it."""
+
+    def end(*_: object) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(RootTransaction, "end", end)
+    tx = begins()
+    with pytest.raises(JournalError):
+        tx.end() if tx.scope.by_hand else tx.__exit__(None, None, None)
+    assert tx.scope.root.left
 
 
 def test_a_run_is_left_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
