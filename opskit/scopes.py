@@ -59,6 +59,7 @@ class RootTransaction:
         over: Whether it has ended, or was rolled back.
         left: Whether who opened it is done with it, whatever became of it: the journal's verbs may take it then.
         written: Whether the journal knows of it.
+        is_partly_undone: Whether a part of it was undone, and something of that is left.
     """
 
     def __init__(self, kind: Kind, name: str | None) -> None:
@@ -68,6 +69,7 @@ class RootTransaction:
         self.epoch = 1
         self.known: dict[int, Undo] = {}
         self.over = False
+        self.is_partly_undone = False
         self.left = False
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
@@ -101,12 +103,12 @@ class RootTransaction:
         """As `end`, on the engine's loop; everything else of it is written then, too."""
         from opskit.record.facts import Ended
 
-        if self.written and not self.over:
-            self.over = True
-            await writer.settle(Ended(self.id, how))
-        else:
+        if self.over or not self.written:
             self.over = True
             await writer.flush()
+            return
+        self.over = True
+        await writer.settle(Ended(self.id, "rollback_partial" if self.is_partly_undone else how))
 
 
 def _notebook() -> str | None:

@@ -221,6 +221,8 @@ def _what_to_do(now: Now, accounts: Sequence[Account]) -> str | None:
         return None
     found = now.transaction.id
     left = [account for account in accounts if is_left(account)]
+    if partial and now.epoch == 1:  # it ended well, but for a part of it
+        return f"opskit rollback {found}, which undoes all of it; or opskit close {found} --why '...'"
     if any(map(is_owed, left)) or (partial and not left):
         return f"opskit rollback {found}"
     if left:

@@ -17,6 +17,7 @@ MOVES: Final[frozenset[tuple[str, State]]] = frozenset(
         ("running", "succeeded"),
         ("running", "failed"),
         ("running", "cancelled"),
+        ("running", "rollback_partial"),  # it ended, but a part of it was undone and something of that is left
         ("running", "rolling_back"),
         ("running", "closed"),
         ("succeeded", "rolling_back"),

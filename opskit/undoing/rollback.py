@@ -112,10 +112,12 @@ class Rollback:
                 if not self._part:
                     writer.add(Ended(self._transaction, "rollback_partial"))
                 raise
+            complete = all(row.ok for row in rows)
             if not self._part:
-                complete = all(row.ok for row in rows)
                 await writer.settle(Ended(self._transaction, "rolled_back" if complete else "rollback_partial"))
-                if complete and self._root is not None:
+            if self._root is not None:
+                self._root.is_partly_undone = not complete
+                if complete and not self._part:
                     self._root.forget()
         return rows
 

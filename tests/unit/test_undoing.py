@@ -251,3 +251,21 @@ def test_an_undo_is_not_registered_where_nobody_would_run_it() -> None:
         opskit.on_rollback(print)
     with pytest.raises(RollbackError):
         tx.end()
+
+
+def test_what_is_left_of_a_part_is_listed_when_the_whole_ended_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F42: an undo of a nested transaction that failed is offered again, though its error was caught."""
+    broken = {"undo inner"}
+    transport = ScriptedTransport(lambda _, command: Reply(exit_code=int(command in broken)))
+    monkeypatch.setattr(shared, "transport", lambda *_: transport)
+    with opskit.transaction("outer") as tx:
+        opskit.run("outer", undo="undo outer", hosts="a")
+        with pytest.raises(ValueError, match="late"), opskit.transaction("inner"):  # noqa: PT012 - as above
+            opskit.run("inner", undo="undo inner", hosts="a")
+            late()
+    left = journal.unfinished()
+    assert left[["transaction", "state", "owed"]].to_numpy().tolist() == [[tx.id, "rollback_partial", 2]]
+    assert "which undoes all of it; or opskit close" in left.what_to_do[0]
+    broken.clear()
+    assert [row.command for row in journal.rollback(tx.id)] == ["undo inner", "undo outer"]
+    assert journal.unfinished().empty
