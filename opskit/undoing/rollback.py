@@ -116,7 +116,7 @@ class Rollback:
             if not self._part:
                 await writer.settle(Ended(self._transaction, "rolled_back" if complete else "rollback_partial"))
             if self._root is not None:
-                self._root.is_partly_undone = not complete
+                self._root.is_partly_undone |= not complete
                 if complete and not self._part:
                     self._root.forget()
         return rows
