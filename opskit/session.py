@@ -120,7 +120,8 @@ def _single(command: str, options: Mapping[str, Any], frame: FrameType) -> Draft
 
 def execute(draft: Draft) -> Results | Plan | Handle:
     """Start what was drafted, and wait for its end if it says so; a dry run gives the plan."""
-    expect_may_block()
+    if draft.terms.wait:
+        expect_may_block()
     begun = begin(draft)
     return begun.wait() if draft.terms.wait and isinstance(begun, Handle) else begun
 

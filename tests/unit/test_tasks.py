@@ -1318,3 +1318,15 @@ def test_a_session_is_left_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) ->
     go.set()
     session.wait()
     assert root.left
+
+
+def test_an_async_task_may_begin_what_it_does_not_wait_for() -> None:
+    """`wait=False` holds nothing up: the task that began it ends when that has ended."""
+
+    async def begins() -> None:
+        opskit.run("echo begun", wait=False)
+
+    with parallelize() as session:
+        session.run(begins)
+    assert session.results.commands
+    assert {row.status for row in session.results.commands} == {"ok"}
