@@ -81,9 +81,7 @@ class Enlistment:
         scope.leave()
         if how != "succeeded" and self._plan.terms.on_error == "rollback":
             try:
-                rows = await scope.rollback().finish(
-                    'on_error="rollback"', scope.root.known, settings, transport, writer, emit
-                )
+                rows = await scope.rollback().finish('on_error="rollback"', settings, transport, writer, emit)
             except OpskitError as error:
                 self.rolled_back, self._told = False, [f"the rollback failed: {error}"]
             else:

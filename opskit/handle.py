@@ -113,10 +113,7 @@ class Handle:
             KeyboardInterrupt: The kernel or script was interrupted; the run was cancelled and has ended.
         """
         self._expect_elsewhere()
-        try:
-            timeout = None if timeout is None else checks.number(timeout)
-        except ValueError as error:
-            raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
+        timeout = patience(timeout)
         self._waited_for = timeout is None
         try:
             with self._questions.heard():
@@ -314,6 +311,14 @@ def _tell_of_the_end() -> None:
             "opskit: %d run%s begun with wait=False had not ended when Python did, and ended with it; "
             'call .wait() before, or give on_disconnect="leave"', going_on, "" if going_on == 1 else "s",
         )  # fmt: skip
+
+
+def patience(timeout: float | None) -> float | None:
+    """The timeout of a `wait`, checked; raises PlanError if it is no number."""
+    try:
+        return None if timeout is None else checks.number(timeout)
+    except ValueError as error:
+        raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
 
 
 async def _now(run: Run) -> Results:

@@ -54,12 +54,12 @@ class Ledger:
     def ended(self, step: Step, row: HostResult, *, final: bool = True) -> None:
         """Take a step's row; one that is not final may be replaced by that of another attempt."""
         self._under_way.pop(id(step), None)
-        self._rows[id(step)] = row
         self.journal.ended(step, row)
-        if not final:
-            self._open.add(id(step))
-        else:
+        if final:
             self.settle(step, row)
+        else:
+            self._rows[id(step)] = row
+            self._open.add(id(step))
 
     def settle(self, step: Step, row: HostResult) -> None:
         """Take a step's final row, which the journal knows already."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import RollbackError
 from opskit.journal.display import as_html, as_text
+from opskit.record.moves import OPEN
 from opskit.record.outline import Outline
 from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
 from opskit.results import HostResult
+from opskit.undoing.order import within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -164,11 +166,7 @@ class History:
             raise RollbackError(
                 f"transaction {self.now.transaction.id} has no part {part}; its parts: {', '.join(map(str, known))}"
             )
-        found = {part}
-        for inner in self.parts:  # by number: a part begins after what it is a part of
-            if inner.parent in found:
-                found.add(inner.number)
-        return found
+        return within(part, self.parts)
 
 
 def summaries(
@@ -188,8 +186,6 @@ def summaries(
 
 def unfinished(store: Store) -> list[Summary]:
     """Those that need somebody: abandoned after something was or may have been done, or not wholly undone."""
-    from opskit.record.reading import OPEN
-
     found = store.outlines(store.transactions(states=OPEN))
     return [summary for summary in map(Summary.of, found) if summary.what_to_do is not None]
 

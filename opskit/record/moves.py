@@ -35,3 +35,6 @@ CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
 """What only a new owner may move to: the epoch goes up, and who owned the transaction can write no intent any more."""
 
 FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
+
+OPEN: Final[tuple[State, ...]] = ("running", "rolling_back", "rollback_partial")
+"""States in which a transaction may still need somebody."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, exists, select
 
-from opskit.record.reading import LAST, OPEN
+from opskit.record.moves import OPEN
+from opskit.record.reading import LAST
 from opskit.record.tables import move, owner, tx
 
 if TYPE_CHECKING:

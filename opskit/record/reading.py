@@ -30,8 +30,6 @@ K = TypeVar("K", bound="Fact")
 _AT_ONCE: Final = 500
 """Values in one statement: databases have a limit."""
 
-OPEN: Final = ("running", "rolling_back", "rollback_partial")
-"""States in which a transaction may still need somebody."""
 
 _NEAR: Final = 500
 """Among how many ids a mistyped one is looked for."""

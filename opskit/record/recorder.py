@@ -32,7 +32,7 @@ GATHERED: Final = 0.02
 
 MANY: Final = 16
 
-KEPT: Final = 64 * 1024
+_KEPT: Final = 64 * 1024
 """Characters of each output stream that are kept."""
 
 
@@ -236,7 +236,7 @@ class Recorder:
 
 def outcome_of(row: HostResult, transaction: str, seq: int, attempt: int, *, undo: bool) -> Outcome:
     """What is kept of a row."""
-    stdout, stderr = (head_and_tail(text, characters=KEPT, lines=KEPT) for text in (row.stdout, row.stderr))
+    stdout, stderr, truncated = kept_output(row)
     return Outcome(
         transaction,
         seq,
@@ -247,11 +247,17 @@ def outcome_of(row: HostResult, transaction: str, seq: int, attempt: int, *, und
         row.signal,
         stdout,
         stderr,
-        row.truncated or stdout is not row.stdout or stderr is not row.stderr,
+        truncated,
         row.started_at,
         row.seconds,
         row.error,
     )
+
+
+def kept_output(row: HostResult) -> tuple[str, str, bool]:
+    """What the journal keeps of a row's outputs, and whether that is not all."""
+    stdout, stderr = (head_and_tail(text, characters=_KEPT, lines=_KEPT) for text in (row.stdout, row.stderr))
+    return stdout, stderr, row.truncated or (stdout, stderr) != (row.stdout, row.stderr)
 
 
 def lost(store: Store, transaction: str) -> RollbackError:

@@ -74,7 +74,7 @@ class Coordinator:
 
     def commands(self) -> Results:
         """The rows of all commands that the tasks ran, as of now, task by task."""
-        return Results(tuple(row for part in self._parts() for row in part.commands()))
+        return self.scope.commands()
 
     def cancel(self, hosts: Hosts) -> None:
         """End the tasks' remote work, on these hosts; None: on all, and begin nothing any more.
@@ -86,11 +86,9 @@ class Coordinator:
             return
         if hosts is None:
             self.scope.cancel()
-            for part in self._parts():
-                part.cancel()
             return
         missed: list[InventoryError] = []
-        runs = [run for part in self._parts() for run in part.work()]
+        runs = [run for task in self._tasks if task.scope is not None for run in task.scope.work()]
         for run in runs:
             try:
                 run.cancel(hosts)
@@ -98,9 +96,6 @@ class Coordinator:
                 missed.append(error)
         if missed and len(missed) == len(runs):
             raise missed[0]
-
-    def _parts(self) -> list[Scope]:
-        return [task.scope for task in self._tasks if task.scope is not None]
 
     def _work(self) -> None:
         try:
@@ -131,6 +126,7 @@ class Coordinator:
             self.scope.root.store.write([fact for part in parts for fact in part.facts()])
             for part in parts:
                 part.written()
+                self.scope.hold(part)
             for task, part in zip(tasks, parts, strict=True):
                 if self.scope.cancelled:
                     break

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Never, Self
 
 from opskit import bridge, checks, views
 from opskit.errors import Cancelled, PlanError, TimeoutExceeded, did_you_mean, give_notes, give_results
-from opskit.handle import left_alone
+from opskit.handle import left_alone, patience
 from opskit.scopes import expect_may_block, open_scope, opened
 from opskit.settings import current
 from opskit.tasks.coordinator import Coordinator
@@ -133,10 +133,7 @@ class Parallelize:
         expect_may_block()
         coordinator = self._begun
         self._expect_outside(coordinator)
-        try:
-            timeout = None if timeout is None else checks.number(timeout)
-        except ValueError as error:
-            raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
+        timeout = patience(timeout)
         try:
             bridge.block(coordinator.ended, self._paint, self._interrupted(KeyboardInterrupt), timeout)
         except KeyboardInterrupt as interrupt:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from opskit.bridge.task_output import Output, keep
 from opskit.errors import Cancelled, RollbackRequested
 from opskit.record.facts import TaskEnded
-from opskit.record.recorder import KEPT
+from opskit.record.recorder import kept_output
 from opskit.rendering.escape import said_by
-from opskit.rendering.excerpt import head_and_tail
 from opskit.results import HostResult
 from opskit.scopes import open_scope
 
@@ -147,7 +146,7 @@ class Task:
         """What the journal keeps of its end."""
         assert self.scope is not None
         row = self.row(self.scope.root.id)
-        stdout, stderr = (head_and_tail(text, characters=KEPT, lines=KEPT) for text in (row.stdout, row.stderr))
+        stdout, stderr, truncated = kept_output(row)
         return TaskEnded(
             self.scope.root.id,
             self.scope.number,
@@ -155,7 +154,7 @@ class Task:
             row.error,
             stdout,
             stderr,
-            row.truncated or (stdout, stderr) != (row.stdout, row.stderr),
+            truncated,
             row.started_at,
             row.seconds,
         )

@@ -80,6 +80,7 @@ class Compensation:
             JournalError, RollbackError: Nothing more could be written down, or it is somebody else's by now.
         """
         await self._undo(node)
+        await self._writer.flush()
         return Results(tuple(self._row(account) for account in entries(node)))
 
     def cancel(self) -> None:

@@ -23,11 +23,11 @@ from opskit.undoing.order import around, arranged, entries, within
 from opskit.undoing.undos import recovered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
-    from opskit.record.facts import Account, Kind
+    from opskit.record.facts import Account, Kind, Part
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
@@ -68,6 +68,7 @@ class Rollback:
         self._root = root
         self._calls = calls
         self._force = force
+        self._known: Mapping[int, Undo] = {} if root is None else root.known
         self._compensation: Compensation | None = None
         self._cancelled = False
 
@@ -78,17 +79,16 @@ class Rollback:
 
     def owed(self) -> list[Account]:
         """What would be undone, in order. Blocks."""
-        return entries(self._arranged(self._store.now(self._transaction).transaction.kind))
+        kind = self._store.now(self._transaction).transaction.kind
+        return entries(self._arranged(kind, self._store.parts(self._transaction)))
 
-    def _arranged(self, kind: Kind) -> Node:
-        parts = self._store.parts(self._transaction)
+    def _arranged(self, kind: Kind, parts: Sequence[Part]) -> Node:
         own = next((part.kind for part in parts if part.number == self._part), kind)
         return arranged(own, parts, self._store.accounts(self._transaction), self._part)
 
     async def finish(
         self,
         why: str | None,
-        known: Mapping[int, Undo],
         settings: Settings,
         transport: Transport,
         writer: Writer,
@@ -106,8 +106,9 @@ class Rollback:
         parts = await asyncio.to_thread(self._store.parts, self._transaction)
         with self._alone(writer, around(self._part, parts)):
             epoch, kind = await asyncio.to_thread(self._claimed, why)
+            compensation = Compensation(writer, self._transaction, epoch, self._known, settings, transport, emit)
             try:
-                rows = await self._carried_out(kind, epoch, known, settings, transport, writer, emit)
+                rows = await self._carried_out(compensation, kind, parts)
             except BaseException:
                 if not self._part:
                     writer.add(Ended(self._transaction, "rollback_partial"))
@@ -133,33 +134,22 @@ class Rollback:
         finally:
             del writer.rolling_back[self._transaction, self._part]
 
-    async def _carried_out(
-        self,
-        kind: Kind,
-        epoch: int,
-        known: Mapping[int, Undo],
-        settings: Settings,
-        transport: Transport,
-        writer: Writer,
-        emit: Callable[[Event], object],
-    ) -> Results:
-        node = await asyncio.to_thread(self._arranged, kind)
-        compensation = Compensation(writer, self._transaction, epoch, known, settings, transport, emit)
+    async def _carried_out(self, compensation: Compensation, kind: Kind, parts: Sequence[Part]) -> Results:
+        node = await asyncio.to_thread(self._arranged, kind, parts)
         self._compensation = compensation
         if self._cancelled:
             compensation.cancel()
         rows = await compensation.finish(node)
-        await writer.flush()
-        left = await asyncio.to_thread(self._for_a_person, {account.entry.seq for account in entries(node)})
+        left = await asyncio.to_thread(self._for_a_person, parts, {account.entry.seq for account in entries(node)})
         return Results((*rows, *left))
 
-    def _for_a_person(self, tried: Collection[int]) -> list[HostResult]:
+    def _for_a_person(self, parts: Sequence[Part], tried: Collection[int]) -> list[HostResult]:
         """The rows of undos that are not sent again by themselves, though it is not known that they worked."""
-        parts = within(self._part, self._store.parts(self._transaction))
+        own = within(self._part, parts)
         return [
             replace(row(account, undo=True), error=LEFT)
             for account in self._store.accounts(self._transaction)
-            if is_left(account) and account.entry.seq not in tried and account.entry.part in parts
+            if is_left(account) and account.entry.seq not in tried and account.entry.part in own
         ]
 
     def _claimed(self, why: str | None) -> tuple[int, Kind]:
@@ -181,9 +171,7 @@ class Rollback:
         """Undo it, and wait for the end in the calling thread. Raises as `finish`, and KeyboardInterrupt."""
         engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
         if self._root is None:
-            known: Mapping[int, Undo] = recovered(self.owed(), calls=self._calls)
-        else:
-            known = self._root.known
+            self._known = recovered(self.owed(), calls=self._calls)
         transport, writer = shared.transport(engine, settings, questions.ask), shared.writer(engine, self._store)
         watching, callbacks = observers(), UserThread()
 
@@ -193,7 +181,7 @@ class Rollback:
 
         try:
             with questions.heard():
-                future = engine.submit(self.finish(why, known, settings, transport, writer, emit))
+                future = engine.submit(self.finish(why, settings, transport, writer, emit))
                 bridge.block(future, questions.answer, self._interrupted(engine))
         finally:
             callbacks.finish()
