@@ -43,6 +43,7 @@ class _Marks(dict[str, str]):
 
 
 _MARKS: Final = _Marks()
+_NOT_PLAIN: Final = re.compile("[^A-Za-z0-9 ]")
 _FORMULA: Final = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - some spreadsheets read the wide ones alike
 
 
@@ -52,8 +53,18 @@ def terminal(text: str) -> str:
 
 
 def html(text: str) -> str:
-    """Text for HTML, between tags or in a quoted attribute; MathJax finds no formula in it."""
-    return _without_formulas(escape(terminal(text)))
+    """Text for HTML, between tags; MathJax finds no formula in it."""
+    return _without_formulas(attribute(text))
+
+
+def attribute(text: str) -> str:
+    """Text for a quoted attribute, for `<title>` and for SVG: where no element may stand, and MathJax does not look."""
+    return escape(terminal(text))
+
+
+def css_string(text: str) -> str:
+    """Text as a quoted string of CSS, within `<style>` too: nothing in it ends the string, the rule or the element."""
+    return '"' + _NOT_PLAIN.sub(lambda found: f"\\{ord(found[0]):06x} ", terminal(text)) + '"'
 
 
 def html_with_colours(text: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
+from opskit import checks
 from opskit.errors import OpskitError
 from opskit.frames.results import COLUMNS
 from opskit.rendering.escape import markdown, one_line, spreadsheet
@@ -36,7 +39,7 @@ def to_markdown(rows: Sequence[HostResult], path: str | PathLike[str] | None) ->
     lines = [titles, ("---",) * len(titles), *map(_markdown_cells, grouped(rows, look))]
     text = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
+        write("Results.to_markdown", path, text.encode())
     return text
 
 
@@ -59,7 +62,9 @@ def to_excel(rows: Sequence[HostResult], path: str | PathLike[str]) -> None:
                 cell.number_format = _TIME
             cells.append(cell)
         sheet.append(cells)
-    book.save(Path(path))
+    content = BytesIO()
+    book.save(content)
+    write("Results.to_excel", path, content.getvalue())
 
 
 def to_parquet(results: Results, path: str | PathLike[str]) -> None:
@@ -69,12 +74,35 @@ def to_parquet(results: Results, path: str | PathLike[str]) -> None:
     from pyarrow import ArrowException  # type: ignore[import-untyped]  # it has no types
 
     try:
-        results.df.to_parquet(Path(path), engine="pyarrow", index=False)
+        content = results.df.to_parquet(None, engine="pyarrow", index=False)
     except (ArrowException, OverflowError) as error:
         raise OpskitError(
             f"Results.to_parquet: a parsed column has values that Parquet can't hold ({one_line(str(error), _WHY)});"
             " convert or drop that column of .df, then write it with DataFrame.to_parquet"
         ) from error
+    write("Results.to_parquet", path, content)
+
+
+def write(method: str, path: str | PathLike[str], content: bytes) -> None:
+    """Write a file; `method` is who wants it. A new one is its owner's alone: outputs are nobody else's to read.
+
+    Raises:
+        OpskitError: It can't be written; says why, and what to do.
+    """
+    try:
+        place = checks.path(path)
+    except ValueError as error:
+        raise OpskitError(f"{method}: path={path!r} {error}") from None
+    try:
+        with open(place, "wb", opener=partial(os.open, mode=0o600)) as file:
+            file.write(content)
+    except OSError as error:
+        if not place.parent.is_dir():
+            raise OpskitError(
+                f"{method}: there is no folder {place.parent.absolute()}; make it, or name another one"
+            ) from error
+        why = f"{place.absolute()} can't be written: {error.strerror}"
+        raise OpskitError(f"{method}: {why}; name another file, or one in another folder") from error
 
 
 def _missing(method: str, library: str) -> OpskitError:

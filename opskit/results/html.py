@@ -1,4 +1,4 @@
-"""Results as HTML, for a notebook: a folded table, failures first, of bounded size, for light and dark themes.
+"""Results as HTML, for notebooks and reports: a folded table, failures first, bounded, for light and dark themes.
 
 Styles stand inline and are ones that a sanitised, untrusted notebook keeps. The classes tell both MathJaxes,
 JupyterLab's and that of exported notebooks, to leave it alone.
@@ -38,30 +38,42 @@ _PRE: Final = (
 
 
 def as_html(rows: Sequence[HostResult]) -> str:
-    """Lay out the rows: a line of counts, the table of groups, what was left out, one line for all that was skipped."""
-    groups = grouped((row for row in rows if row.status != "skipped"), look)
-    parts = [_summary(rows), _table(groups[:_GROUPS]) if groups else ""]
-    if left := groups[_GROUPS:]:
-        left_rows = [row for group in left for row in group.rows]
-        parts.append(_note(f"… {len(left):,} more outcomes, {how_many(left_rows)}: .gather() or .df has them all"))
-    if skipped := skipped_line(rows):
-        parts.append(_note(_shortened(skipped)))
+    """Lay out the rows: a line of counts, and the table of outcomes."""
+    return framed(summary(rows) + outcomes(rows, all_are_in=".gather() or .df"))
+
+
+def framed(markup: str) -> str:
+    """Put what is shown into the outermost element."""
     style = "margin:4px 0;text-align:left;font-size:13px"
-    return f'<div class="opskit-results tex2jax_ignore mathjax_ignore" style="{style}">{"".join(parts)}</div>'
+    return f'<div class="opskit-results tex2jax_ignore mathjax_ignore" style="{style}">{markup}</div>'
 
 
-def _summary(rows: Sequence[HostResult]) -> str:
+def outcomes(rows: Sequence[HostResult], *, all_are_in: str, most: int = _GROUPS) -> str:
+    """The table of groups, the worst first, what was left out, and one line for all that was skipped."""
+    groups = grouped((row for row in rows if row.status != "skipped"), look)
+    parts = [_table(groups[:most]) if groups else ""]
+    if left := groups[most:]:
+        left_rows = [row for group in left for row in group.rows]
+        parts.append(note(f"… {len(left):,} more outcomes, {how_many(left_rows)}: {all_are_in} has them all"))
+    if skipped := skipped_line(rows):
+        parts.append(note(_shortened(skipped)))
+    return "".join(parts)
+
+
+def summary(rows: Sequence[HostResult]) -> str:
+    """The line of counts, with symbols and words."""
     if not rows:
-        return _note("no rows")
+        return note("no rows")
     fates = " ".join(
-        f'<span style="padding-left:12px">{_fate(status, f"{count:,}")}</span>' for status, count in counts(rows)
+        f'<span style="padding-left:12px">{fate(status, f"{count:,}")}</span>' for status, count in counts(rows)
     )
     seconds = elapsed(rows)
     time = f'<span style="padding-left:12px;{_QUIET}">{seconds:.1f} s</span>' if seconds is not None else ""
     return f'<div style="padding:4px 0"><b>{html(how_many(rows))}</b>{fates}{time}</div>'
 
 
-def _fate(status: Status, count: str = "") -> str:
+def fate(status: Status, count: str = "") -> str:
+    """A status as its symbol and word, in its colour."""
     shown = LOOKS[status]
     words = " ".join(filter(None, (shown.symbol, count, shown.word)))
     return f'<b style="color:{shown.colour};white-space:nowrap">{words}</b>'
@@ -84,7 +96,7 @@ def _cells(group: Group, *, branches: bool) -> str:
     many = f' <span style="{_QUIET};white-space:nowrap">({rows:,})</span>' if rows > 1 else ""
     ended = html(row.signal) if row.signal is not None else str(row.exit_code if row.exit_code is not None else "")
     branch = [_bounded(html(one_line(row.branch or "", _NAMES)))] if branches else []
-    cells = [_fate(row.status), _bounded(folded + many), *branch, ended, group.seconds, _output(group)]
+    cells = [fate(row.status), _bounded(folded + many), *branch, ended, group.seconds, _output(group)]
     return "".join(f'<td style="{_CELL}">{content}</td>' for content in cells)
 
 
@@ -99,7 +111,7 @@ def _output(group: Group) -> str:
         parts.append(f'<pre style="{_PRE};color:{colour}">{html(one_line(group.error, _ERROR))}</pre>')
     parts += [_stream(name, text, bad=group.first.bad) for name, text in group.outputs]
     if group.first.truncated:
-        parts.append(_note(TRUNCATED))
+        parts.append(note(TRUNCATED))
     return "".join(parts)
 
 
@@ -116,7 +128,8 @@ def _stream(name: str, text: str, *, bad: bool) -> str:
     return f'<details><summary style="cursor:pointer">{label}{size}{code}</summary>{block}</details>'
 
 
-def _note(text: str) -> str:
+def note(text: str) -> str:
+    """A line about what is shown."""
     return f'<div style="padding:4px 0;{_QUIET}">{html(text)}</div>'
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from opskit.errors import PlanError
 from opskit.frames.parsed import joined_frame, parsed_frame
 from opskit.frames.results import CHANGE_COLUMNS, DIFFERENCE_COLUMNS, GATHERED_COLUMNS, records_frame, results_frame
-from opskit.results import exports
+from opskit.results import exports, report
 from opskit.results.differences import CHANGES, between_hosts, between_runs
 from opskit.results.failure import failure
 from opskit.results.gather import grouped, names, outcome
@@ -18,6 +18,7 @@ from opskit.results.html import as_html
 from opskit.results.parsing import Parser, check_parser, parsed
 from opskit.results.result import WORST_FIRST, HostResult, Status
 from opskit.results.text import as_text
+from opskit.results.timeline import Timeline
 
 if TYPE_CHECKING:
     import re
@@ -219,10 +220,32 @@ class Results(Sequence[HostResult]):
         """
         return records_frame(between_runs(self.rows, earlier), CHANGE_COLUMNS, {"change": CHANGES})
 
+    def report(self, path: str | PathLike[str], *, title: str | None = None) -> None:
+        """Write one HTML file that anybody can open: counts, a timeline, the folded table, and all of each host.
+
+        It has no scripts and fetches nothing. It stays below some 20 MB: where outputs would take more, the longest
+        are cut, and say so.
+
+        Args:
+            path: The file; one that exists is replaced.
+            title: What stands on top; None: what the rows are, such as `Results of 60 hosts`.
+
+        Raises:
+            OpskitError: The file can't be written.
+        """
+        report.write(self, path, title)
+
+    def plot(self) -> Timeline:
+        """When each command ran: a timeline, one line a host, that displays itself; `.save("x.svg")` writes it."""
+        return Timeline(self.rows)
+
     def to_markdown(self, path: str | PathLike[str] | None = None) -> str:
         """Return the folded table as Markdown, for a ticket; also write it to `path`.
 
         Long outputs are cut; `.df` has all of them.
+
+        Raises:
+            OpskitError: The file can't be written.
         """
         return exports.to_markdown(self.rows, path)
 
@@ -230,7 +253,7 @@ class Results(Sequence[HostResult]):
         """Write every row to an Excel file: no formulas, times in UTC, cells of at most 32,767 characters.
 
         Raises:
-            OpskitError: openpyxl is not installed.
+            OpskitError: openpyxl is not installed; the file can't be written.
         """
         exports.to_excel(self.rows, path)
 
@@ -238,7 +261,8 @@ class Results(Sequence[HostResult]):
         """Write `.df` to a Parquet file.
 
         Raises:
-            OpskitError: pyarrow is not installed, or a parsed column's values are too unlike each other.
+            OpskitError: pyarrow is not installed; a parsed column's values are too unlike each other; the file can't be
+                written.
         """
         exports.to_parquet(self, path)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import stat
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -105,3 +107,18 @@ def test_a_missing_library_is_named_with_its_cure(
     with pytest.raises(OpskitError, match=rf'{method} needs {library}.*pip install "opskit\[reports\]"'):
         getattr(ROWS, method)(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["to_excel", "to_parquet", "to_markdown", "report"])
+def test_a_new_file_is_its_owners_alone(method: str, tmp_path: Path) -> None:
+    """S13: whatever the umask says; a file that is there keeps the rights that somebody gave it."""
+    before = os.umask(0)
+    try:
+        for name, mode in (("new", 0o600), ("shared", 0o644)):
+            path = tmp_path / name
+            if name == "shared":
+                path.touch(mode=0o644)
+            getattr(Results((HostResult("web1", None, "uptime", "ok"),)), method)(path)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+    finally:
+        os.umask(before)
