@@ -3,6 +3,8 @@ PYTHON ?= python3
 RUN := .venv/bin/python -m
 # Exists when .venv has what these two files ask for.
 INSTALLED := .venv/installed
+# The older line of ipykernel, which tests start kernels of; the environment itself has the newer one.
+IPYKERNEL6 := .venv/ipykernel-6
 
 .PHONY: help demo lab test test-unit test-system test-browser lint clean
 # The tests of the parts share the processors; side by side they would only wait longer for each other.
@@ -26,10 +28,10 @@ test: test-unit test-system test-browser
 test-unit: $(INSTALLED)
 	$(RUN) pytest -n auto -m 'not system and not browser'
 
-test-system: $(INSTALLED)
+test-system: $(INSTALLED) $(IPYKERNEL6)
 	$(RUN) pytest -n 2 --dist loadfile -m system
 
-test-browser: $(INSTALLED)
+test-browser: $(INSTALLED) $(IPYKERNEL6)
 	$(RUN) pytest -m browser
 
 lint: $(INSTALLED)
@@ -53,4 +55,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@# First pip itself: older ones know no dependency groups.
 	@$(RUN) pip install -qq --disable-pip-version-check --constraint constraints.txt pip
 	@$(RUN) pip install -qq --constraint constraints.txt --build-constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+$(IPYKERNEL6): tests/ipykernel-6.txt | $(INSTALLED)
+	@rm -rf $@
+	@$(RUN) pip install -qq --disable-pip-version-check --no-deps --target $@ --requirement $<
 	@touch $@

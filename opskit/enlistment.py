@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opskit.results import Results
     from opskit.scopes import Scope, Work
     from opskit.settings import Settings
+    from opskit.showing import Outlook
     from opskit.work.plan import Plan
 
 _NAME: Final = 60
@@ -56,6 +57,20 @@ class Enlistment:
     def is_silent(self) -> bool:
         """Whether it paints nothing: somebody else does, for all that runs beside it."""
         return self._outer is not None and self._outer.is_silent
+
+    @property
+    def transaction(self) -> str:
+        """The transaction's id, and of a part its number."""
+        return self._scope.id
+
+    @property
+    def is_undone_with_others(self) -> bool:
+        """Whether it is a part of what a person has begun by hand, and undoes as one."""
+        return self._outer is not None and self._outer.is_in_hand
+
+    def outlook(self) -> Outlook:
+        """What a rollback of it would do now. Blocks."""
+        return self._scope.rollback().outlook()
 
     def hold(self, run: Work) -> None:
         """Let the transaction around know of the run, which can be cancelled and read from now on."""
@@ -95,9 +110,11 @@ class Enlistment:
         """What is to be said along with the error of the run."""
         return [*self._told, *stays_open(self._scope)]
 
-    def rollback(self, why: str | None) -> Results:
+    def rollback(self, why: str | None, tell: Callable[[Event], object]) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
-        return expect_undone(self._scope.rollback().wait(why), self._scope.id)
+        rows = self._scope.rollback().wait(why, tell)
+        self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, self._scope.id)]
+        return expect_undone(rows, self._scope.id)
 
 
 def outcome(scope: Scope, rows: Results, error: BaseException) -> str:

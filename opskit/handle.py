@@ -6,10 +6,11 @@ import asyncio
 import atexit
 import contextvars
 import logging
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from opskit import bridge, checks, shared, views
@@ -31,16 +32,19 @@ from opskit.rendering.escape import one_line
 from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
 from opskit.scopes import expect_may_block
+from opskit.showing import PartProgress, Shown
+from opskit.views.painter import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import Future
 
     from opskit.record.facts import Kind
     from opskit.results import HostResult, Results
     from opskit.settings import Settings
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
+
+T = TypeVar("T")
 
 logger = logging.getLogger("opskit")
 
@@ -77,8 +81,7 @@ class Handle:
         self._enlistment = enlistment = Enlistment(kind, plan)
         self._waited_for = False
         self._progress = Progress()
-        self._view = views.Silent() if enlistment.is_silent else views.choose()
-        self._paint = bridge.harmless(lambda: self._view.paint(self._progress))
+        self._undone: Future[None] | None = None
         self._questions = Questions(expected=plan.terms.wait)
         self._observers = observers()
         transport = shared.transport(self._engine, settings, self._questions.ask)
@@ -98,6 +101,7 @@ class Handle:
         if not plan.terms.wait:
             left_alone.add(self._future)
         enlistment.hold(self)
+        self._painter = Painter(None if enlistment.is_silent else views.choose(self._shown()), self._future.done)
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.
@@ -116,8 +120,10 @@ class Handle:
         timeout = patience(timeout)
         self._waited_for = timeout is None
         try:
-            with self._questions.heard():
+            with self._questions.heard(), self._painter.watched():
                 bridge.block(self._future, self._tick, self._cancel, timeout)
+                if self._undone is not None:
+                    bridge.block(self._undone, lambda: None, _wait_no_more)
         except KeyboardInterrupt as interrupt:
             give_results(interrupt, self._finish())
             self._note(interrupt)
@@ -131,8 +137,10 @@ class Handle:
         """As `wait`, awaited; a caller that is cancelled cancels the run."""
         self._waited_for = True
         try:
-            with self._questions.heard():
+            with self._questions.heard(), self._painter.watched():
                 await bridge.awaiting(self._future, self._tick, self._cancel)
+                if self._undone is not None:
+                    await asyncio.wrap_future(self._undone)
         except asyncio.CancelledError as cancellation:
             await asyncio.to_thread(self._catch_up)
             give_results(cancellation, self._finish())
@@ -166,15 +174,19 @@ class Handle:
         """
         self._expect_elsewhere()
         self._waited_for = True
-        self._cancel()
-        self.join()
-        return self._enlistment.rollback(why)
+        undone: Future[None] = Future()
+        self._undone = undone
+        try:
+            self._cancel()
+            self.join()
+            return self._enlistment.rollback(why, self._progress.apply)
+        finally:
+            undone.set_result(None)
 
     def join(self) -> None:
         """Wait for the end, whatever it is."""
-        with self._questions.heard(), suppress(OpskitError):
+        with self._questions.heard(), self._painter.watched(), suppress(OpskitError):
             bridge.block(self._future, self._tick, self._cancel)
-        self._view.close(self._progress)
         self._catch_up()
 
     def check(self) -> None:
@@ -186,14 +198,16 @@ class Handle:
         """The rows as of now, as `results`."""
         return self.results
 
+    def how_far(self) -> PartProgress:
+        """How far it is, for who shows what it is a part of."""
+        return PartProgress(self._progress.title, self._progress.status, None, (self._progress,))
+
     @property
     def results(self) -> Results:
         """The rows as of now, frozen: what is under way is `running`, what has not begun `not_started`."""
         if self._future.done():
             return self._last
-        return self._dressed(
-            self._engine.submit(_now(self._run)).result() if self._engine.usable else self._run.results()
-        )
+        return self._dressed(self._asked(self._run.results))
 
     @cached_property
     def _last(self) -> Results:
@@ -208,6 +222,26 @@ class Handle:
     def __repr__(self) -> str:
         state = "ended" if self.done else f"{self._progress.running} running"
         return f"<{self.plan.name or 'run'}: {state}; .wait(), .cancel(), .results>"
+
+    def _asked(self, question: Callable[..., T], *arguments: object) -> T:
+        """What the run says, asked on its own loop; where that is no more, here."""
+
+        async def answered() -> T:
+            return question(*arguments)
+
+        return self._engine.submit(answered()).result() if self._engine.usable else question(*arguments)
+
+    def _shown(self) -> Shown:
+        enlistment = self._enlistment
+        return Shown(
+            self._progress,
+            enlistment.transaction,
+            results=lambda: self.results,
+            outlook=enlistment.outlook,
+            rollback=None if enlistment.is_undone_with_others else self.rollback,
+            cancel=self.cancel,
+            tails=partial(self._asked, self._run.tails),
+        )
 
     def _emit(self, event: Event) -> None:
         """Take an event on the engine's loop: a few assignments, whatever the number of hosts."""
@@ -228,8 +262,9 @@ class Handle:
                 "what its rows call running may still run",
                 self.results,
             )
-        self._questions.answer()
-        self._paint()
+        if self._questions.are_waiting:
+            with self._painter.paused():
+                self._questions.answer()
 
     def _expect_elsewhere(self) -> None:
         """Raise PlanError where a wait for the end would hold up others, or last for ever."""
@@ -250,7 +285,6 @@ class Handle:
 
     def _finish(self) -> Results:
         """The rows; raises what kept the run from starting."""
-        self._view.close(self._progress)
         self._catch_up()
         self._future.result()
         return self._last
@@ -321,8 +355,8 @@ def patience(timeout: float | None) -> float | None:
         raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
 
 
-async def _now(run: Run) -> Results:
-    return run.results()
+def _wait_no_more() -> None:
+    raise KeyboardInterrupt
 
 
 def _confirm(plan: Plan, settings: Settings) -> None:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit import events
+from opskit.results import WORST_FIRST
 
 if TYPE_CHECKING:
-    from opskit.results import Status
+    from collections.abc import Collection, Sequence
 
-LINES_KEPT = 6
+    from opskit.results import Status
+    from opskit.work.plan import Plan, Step
+
+MOST_CELLS: Final = 400
+"""Up to so many hosts each has a cell of its own; of more, several share one."""
+
+_GOOD: Final = frozenset({"not_started", "running", "ok", "skipped"})
+_SERIOUSNESS: Final = {status: number for number, status in enumerate(WORST_FIRST)}
+
+
+def foremost(statuses: Collection[Status]) -> Status:
+    """The one that matters most: something went wrong, something runs, something waits; else `ok`."""
+    if not _GOOD.issuperset(statuses):
+        return min(set(statuses) - _GOOD, key=_SERIOUSNESS.__getitem__)
+    return next((status for status in ("running", "not_started") if status in statuses), "ok")
 
 
 @dataclass(slots=True)
@@ -37,38 +52,88 @@ class ChunkProgress:
 
 
 @dataclass(slots=True)
+class Cell:
+    """A host, or, of many hosts, some that stand together in the inventory.
+
+    Attributes:
+        hosts: Their names.
+        counts: How many of them are in each state; a host that waits is `not_started`.
+    """
+
+    hosts: tuple[str, ...]
+    counts: Counter[Status] = field(default_factory=Counter)
+
+    @property
+    def status(self) -> Status:
+        """The state that matters most."""
+        # A copy, made at once: who paints asks in another thread, while events are counted.
+        return foremost({status for status, count in list(self.counts.items()) if count})
+
+
+@dataclass(slots=True)
+class _Host:
+    """One host's steps."""
+
+    cell: Cell
+    left: int
+    running: int = 0
+    worst: Status | None = None
+
+    @property
+    def status(self) -> Status:
+        if self.running or (self.worst is not None and self.left):
+            return "running"
+        return self.worst or "not_started"
+
+
+@dataclass(slots=True)
 class Progress:
     """The whole run. Each event costs the same, whatever the number of hosts.
 
     Attributes:
         name: What the run is called.
+        title: The same; of a run without a name its first command.
         chunks: In order; also those that have not begun.
+        cells: The hosts, in order, at most `MOST_CELLS`.
+        undone: The undos of a rollback, as they are begun.
         over: Whether the run has ended.
+        changes: How many events were taken: a view that knows this number has nothing to paint.
     """
 
     name: str | None = None
+    title: str = ""
     chunks: list[ChunkProgress] = field(default_factory=list)
-    _lines: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
+    cells: Sequence[Cell] = ()
+    undone: ChunkProgress = field(default_factory=lambda: ChunkProgress(0))
     over: bool = False
+    changes: int = 0
     _sent: set[int] = field(default_factory=set)
+    _hosts: dict[str, _Host] = field(default_factory=dict)
 
     def apply(self, event: events.Event) -> None:
         """Take the next event."""
+        self.changes += 1
         match event:
             case events.RunStarted(plan):
-                self.name = plan.name
-                self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
+                self._begin(plan)
             case events.StepStarted(step):
                 self.chunks[step.chunk - 1].running += 1
                 self._sent.add(id(step))
-            case events.Output(step, _, text):
-                self._lines.append((step.host.name, text))
+                self._move(step, running=1)
             case events.StepEnded(step, result):
                 chunk = self.chunks[step.chunk - 1]
-                if id(step) in self._sent:
+                ran = id(step) in self._sent
+                if ran:
                     self._sent.discard(id(step))
                     chunk.running -= 1
                 chunk.ended[result.status] += 1
+                self._move(step, running=-ran, ended=result.status)
+            case events.UndoStarted():
+                self.undone.total += 1
+                self.undone.running += 1
+            case events.UndoEnded(_, result):
+                self.undone.running -= 1
+                self.undone.ended[result.status] += 1
             case events.ChunkEnded(number):
                 self.chunks[number - 1].over = True
             case events.RunEnded():
@@ -76,10 +141,36 @@ class Progress:
             case _:
                 pass
 
+    def _begin(self, plan: Plan) -> None:
+        self.name = plan.name
+        self.title = plan.name or (plan.steps[0].command if plan.steps else "")
+        self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
+        steps = Counter(step.host.name for step in plan.steps)
+        names = list(steps)
+        size = max(1, -(-len(names) // MOST_CELLS))
+        self.cells = [Cell(tuple(names[at : at + size])) for at in range(0, len(names), size)]
+        for cell in self.cells:
+            cell.counts["not_started"] = len(cell.hosts)
+            self._hosts |= {name: _Host(cell, steps[name]) for name in cell.hosts}
+
+    def _move(self, step: Step, *, running: int, ended: Status | None = None) -> None:
+        """Let a host's cell know what became of a step."""
+        host = self._hosts[step.host.name]
+        before = host.status
+        host.running += running
+        if ended is not None:
+            host.left -= 1
+            if host.worst is None or _SERIOUSNESS[ended] < _SERIOUSNESS[host.worst]:
+                host.worst = ended
+        host.cell.counts[before] -= 1
+        host.cell.counts[host.status] += 1
+
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
-        """The last lines that hosts printed, as (host, line), where output is told; a copy, for painting meanwhile."""
-        return tuple(self._lines)
+    def status(self) -> Status:
+        """`running` until it is over; then the fate of its steps that matters most."""
+        if not self.over:
+            return "running"
+        return foremost({status for chunk in self.chunks for status in chunk.ended})
 
     @property
     def running(self) -> int:

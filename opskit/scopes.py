@@ -20,8 +20,10 @@ from opskit import bridge, shared
 from opskit.defaults import Default
 from opskit.errors import Cancelled, InventoryError, PlanError, RollbackError
 from opskit.masking import mask
+from opskit.progress import foremost
 from opskit.record.ids import new_id
 from opskit.results import Results
+from opskit.showing import PartProgress
 from opskit.undoing.rollback import Rollback
 from opskit.undoing.undos import Callback
 
@@ -132,6 +134,9 @@ class Work(Protocol):
     def commands(self) -> Results:
         """The rows of its commands as of now."""
 
+    def how_far(self) -> PartProgress:
+        """How far it is."""
+
 
 class Scope:
     """An open part of a transaction, or the whole of it.
@@ -191,6 +196,11 @@ class Scope:
         return self.kind == "task" or (self.parent is not None and self.parent.is_silent)
 
     @property
+    def is_in_hand(self) -> bool:
+        """Whether it, or what it is a part of, was opened by hand: a person undoes that as one."""
+        return self.by_hand or (self.parent is not None and self.parent.is_in_hand)
+
+    @property
     def cancelled(self) -> bool:
         """Whether it, or what it is a part of, was cancelled."""
         return self._cancelled or (self.parent is not None and self.parent.cancelled)
@@ -228,6 +238,16 @@ class Scope:
     def commands(self) -> Results:
         """The rows of all commands that were sent from it, in the order of their runs."""
         return Results(tuple(row for work in self.work() for row in work.commands()))
+
+    def parts(self) -> list[PartProgress]:
+        """How far all is that was begun in it, in order."""
+        return [work.how_far() for work in self.work()]
+
+    def how_far(self) -> PartProgress:
+        """How far it is, as a part of what is around it."""
+        parts = self.parts()
+        runs = [run for part in parts for run in part.runs]
+        return PartProgress(self.name or self.kind, foremost({part.status for part in parts}), None, runs)
 
     def facts(self) -> list[Fact]:
         """What the journal does not know yet of this part, and of all that it is a part of."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from opskit import views
 from opskit.bridge import callbacks
 from opskit.calling import caller, place
 from opskit.enlistment import outcome, stays_open
 from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
+from opskit.progress import Progress
 from opskit.rendering.escape import one_line, said_by
 from opskit.results import Results
 from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
+from opskit.showing import Shown
 from opskit.undoing.rollback import expect_undone
 from opskit.undoing.undos import Callback
+from opskit.views.painter import Painter
 from opskit.work.draft import Draft
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from opskit.defaults import Change
+    from opskit.events import Event
     from opskit.scopes import Scope
 
 _NAME: Final = 60
@@ -42,6 +47,7 @@ class Transaction:
         self.name = name
         self._scope: Scope | None = None
         self._change: Change[Scope | None] | None = None
+        self._progress = Progress(name, name or "transaction")
 
     @property
     def scope(self) -> Scope:
@@ -94,7 +100,7 @@ class Transaction:
         scope = self.scope
         expect_may_block()
         _expect_elsewhere(scope)
-        return expect_undone(_undone(scope, why), scope.id)
+        return expect_undone(_undone(scope, why, self._progress.apply), scope.id)
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -105,9 +111,20 @@ class Transaction:
 
     def open_by_hand(self) -> None:
         """Open it for all that follows, until its `end` or `rollback`; see `opskit.begin`."""
-        self._scope = opened("transaction", self.name)
-        self._scope.by_hand = True
-        open_scope.set(self._scope)
+        self._scope = scope = opened("transaction", self.name)
+        scope.by_hand = True
+        open_scope.set(scope)
+        self._painter = Painter(views.choose(self._shown(scope)), lambda: scope.root.over)
+
+    def _shown(self, scope: Scope) -> Shown:
+        return Shown(
+            self._progress,
+            scope.id,
+            results=scope.commands,
+            outlook=lambda: scope.rollback().outlook(),
+            rollback=self.rollback,
+            parts=scope.parts,
+        )
 
     def end(self) -> None:
         """Keep what was done: a transaction that `opskit.begin` opened ends here.
@@ -206,13 +223,13 @@ def _undo_for(scope: Scope, failing: BaseException) -> None:
         raise interrupt from failing
 
 
-def _undone(scope: Scope, why: str | None) -> Results:
+def _undone(scope: Scope, why: str | None, tell: Callable[[Event], object] | None = None) -> Results:
     """Undo what was done in a scope; what still runs in it is cancelled before. The rows of the undos."""
     _close_by_hand(scope)
     try:
         scope.cancel()
         scope.join()
-        return scope.rollback().wait(why)
+        return scope.rollback().wait(why, tell)
     finally:
         scope.leave()
 

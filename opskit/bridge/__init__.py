@@ -1,13 +1,12 @@
-"""The caller's side of the engine: its loop in one thread, and the ways to wait for it, painting meanwhile.
+"""The caller's side of the engine: its loop in one thread, and the ways to wait for it.
 
-A synchronous call blocks on a future of the engine's loop, so nothing of the caller's loop is patched or nested; user
-code never runs on the engine's loop.
+A synchronous call blocks on a future of the engine's loop, so nothing of the caller's loop is patched or nested, except
+where the wait would hold up the user's own tasks (see `nesting`); user code never runs on the engine's loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 import socket
@@ -15,9 +14,10 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for_futures
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from opskit.bridge import nesting
 
 if sys.platform == "win32":
     from asyncio import ProactorEventLoop as SystemsLoop
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
-
-logger = logging.getLogger("opskit")
 
 TICK_SECONDS = 0.1
 
@@ -101,6 +99,8 @@ def block(
 ) -> None:
     """Wait in the calling thread until the future is done, however it ended.
 
+    In a cell of a kernel the user's own tasks on its loop go on meanwhile, where `nesting.waiting` can give them that.
+
     Args:
         future: What to wait for.
         tick: Called about ten times a second.
@@ -115,8 +115,9 @@ def block(
     waits = True
     while waits:
         try:  # around everything: an interrupt that slips through would be waited for without an end being asked for
+            wait = nesting.waiting(future)
             while not future.done() and time.monotonic() < deadline:
-                wait_for_futures([future], timeout=max(0.0, min(TICK_SECONDS, deadline - time.monotonic())))
+                wait(max(0.0, min(TICK_SECONDS, deadline - time.monotonic())))
                 tick()
             waits = False
         except KeyboardInterrupt as error:
@@ -140,19 +141,3 @@ async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Cal
     wrapped.exception()  # what it came to is told by `future`; asyncio must not miss a reader
     if cancellation is not None:
         raise cancellation
-
-
-def harmless(show: Callable[[], object]) -> Callable[[], None]:
-    """What is shown of a run must not end the wait for it: reported once if it raises, and then called no more."""
-    shows = True
-
-    def call() -> None:
-        nonlocal shows
-        if shows:
-            try:
-                show()
-            except Exception as error:  # noqa: BLE001 - whatever a display can do
-                shows = False
-                logger.warning("opskit: progress is not shown any more: %s: %s", type(error).__name__, error)
-
-    return call

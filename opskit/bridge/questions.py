@@ -52,6 +52,11 @@ class Questions:
             self._asked.put((question, remedy, answer))
         return await asyncio.wrap_future(answer)
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether something has come up that nobody was asked yet."""
+        return not self._asked.empty()
+
     def answer(self) -> None:
         """Ask what has come up, in the calling thread."""
         self._each(_answer)

@@ -6,28 +6,20 @@ import argparse
 import sys
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from opskit.asking import confirmed
 from opskit.cli.answers import FAILED, INCOMPLETE, OK, complain, json_row, print_document, write
-from opskit.errors import Cancelled, PlanError, RollbackError
+from opskit.errors import PlanError, RollbackError
 from opskit.in_use import use
-from opskit.rendering.escape import one_line
-from opskit.rendering.folding import fold
-from opskit.results import Results
-from opskit.settings import configure, current
+from opskit.settings import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from opskit.journal.history import History, Summary
-    from opskit.record.facts import Account
+    from opskit.journal.history import History
     from opskit.results import HostResult
 
 _NEWEST: Final = 20
-_LISTED: Final = 8
-_LINE: Final = 160
 
 _JSON: Final = (("--json",), {"action": "store_true", "help": 'print {"rows": [...], "error": null} and more instead'})
 
@@ -165,6 +157,7 @@ def _document(shown: History) -> dict[str, Any]:
 
 def _rollback(given: argparse.Namespace) -> int:
     from opskit import journal
+    from opskit.journal.confirming import confirm_rollback
 
     raised = None
     # Nothing but the answer goes to stdout: what is asked is no part of it.
@@ -173,8 +166,7 @@ def _rollback(given: argparse.Namespace) -> int:
             scope.enter_context(configure(yes=True))
         if given.inventory is not None:
             scope.enter_context(use(given.inventory))
-        if not current().yes:
-            _confirm(given.transaction)
+        confirm_rollback(given.transaction, remedy="give --yes, or set OPSKIT_YES=1")
         try:
             rows = journal.rollback(given.transaction, given.why, force=given.force)
         except RollbackError as error:
@@ -185,38 +177,6 @@ def _rollback(given: argparse.Namespace) -> int:
         complain(raised)
     code = _answered(given, rows, "nothing was to be undone", raised)
     return code if raised is None else INCOMPLETE
-
-
-def _confirm(transaction: str) -> None:
-    """Show a person what would be undone, and ask."""
-    from opskit import journal
-
-    owed = journal.owed(transaction)
-    if not owed:
-        return
-    lines = [f"this would undo, newest first, of {transaction}:", *_folded(owed)]
-    if newer := journal.newer(transaction).summaries:
-        lines += ["what was done later on the same hosts stays:", *_bounded(map(_named, newer), len(newer))]
-    if not confirmed("\n".join([*lines, "Undo it?"]), remedy="give --yes, or set OPSKIT_YES=1"):
-        raise Cancelled("not confirmed: nothing was undone", Results(()))
-
-
-def _folded(owed: Sequence[Account]) -> Iterator[str]:
-    """A line for each undo, with its hosts."""
-    hosts: dict[str, list[str]] = {}
-    for account in owed:
-        hosts.setdefault(account.entry.undo or "", []).append(account.entry.host or "a function")
-    return _bounded((f"{fold(names)}: {undo}" for undo, names in hosts.items()), len(hosts))
-
-
-def _named(summary: Summary) -> str:
-    return f"{summary.transaction} {summary.kind} {summary.name or ''} by {summary.who}, {summary.state}"
-
-
-def _bounded(lines: Iterable[str], count: int) -> Iterator[str]:
-    yield from (f"  {one_line(line, _LINE)}" for line in islice(lines, _LISTED))
-    if count > _LISTED:
-        yield f"  ... and {count - _LISTED} more"
 
 
 def _close(given: argparse.Namespace) -> int:

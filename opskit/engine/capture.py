@@ -20,11 +20,18 @@ class Capture:
     Args:
         limit: Bytes kept of each stream: half of them from its head, half from its tail.
         on_line: Called with the stream and each whole line, without its end, as soon as it is complete.
+        on_data: Called whenever something was printed.
     """
 
-    __slots__ = ("_lines", "_masked", "_stderr", "_stdout")
+    __slots__ = ("_lines", "_masked", "_on_data", "_stderr", "_stdout")
 
-    def __init__(self, limit: int, on_line: Callable[[Stream, str], object] | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        on_line: Callable[[Stream, str], object] | None = None,
+        on_data: Callable[[], object] | None = None,
+    ) -> None:
+        self._on_data = on_data
         self._stdout = _Kept(limit)
         self._stderr = _Kept(limit)
         self._masked: dict[Stream, MaskedStream] = {}
@@ -37,6 +44,8 @@ class Capture:
         if masking.active() or self._masked:
             data = self._masked.setdefault(stream, MaskedStream()).add(data)
         self._add(stream, data)
+        if self._on_data is not None:
+            self._on_data()
 
     def _add(self, stream: Stream, data: bytes) -> None:
         (self._stdout if stream == "stdout" else self._stderr).add(data)
@@ -60,6 +69,10 @@ class Capture:
     def stderr(self) -> str:
         """As `stdout`."""
         return self._stderr.text()
+
+    def tail(self, size: int) -> str:
+        """The last bytes of stdout, and then those of stderr, decoded."""
+        return f"{self._stdout.end(size)}{self._stderr.end(size)}"
 
     @property
     def truncated(self) -> bool:
@@ -93,6 +106,10 @@ class _Kept:
     def left_out(self) -> int:
         """How many bytes came that were not kept."""
         return max(0, self._size - self._head_size - self._tail_size)
+
+    def end(self, size: int) -> str:
+        kept = self._tail[-size:] if len(self._tail) >= size else (self._head[-size:] + self._tail)[-size:]
+        return kept.decode("utf-8", "replace")
 
     def text(self) -> str:
         tail = self._tail[-self._tail_size :]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit import events
 from opskit.engine.attempt import row_of
 from opskit.results import HostResult, Results
+from opskit.showing import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from opskit.engine.capture import Stream
     from opskit.engine.ports import Journal
     from opskit.work.plan import Plan, Step
+
+
+MOST_PRINTERS: Final = 16
+"""So many of the steps that printed last are known."""
+
+TAIL: Final = 2_000
+"""So much of the end of a stream is looked at, in bytes or characters."""
 
 
 class Ledger:
@@ -39,6 +47,7 @@ class Ledger:
         self._under_way: dict[int, Attempt] = {}
         self._open: set[int] = set()
         self._told: set[int] = set()
+        self._printed: dict[int, Step] = {}  # those that printed last, the latest one last
         self.bad_hosts: set[str] = set()
 
     def sending(self, attempt: Attempt) -> None:
@@ -83,6 +92,28 @@ class Ledger:
             self._emit(events.Output(step, stream, line))
 
         return tell
+
+    def printed(self, step: Step) -> None:
+        """Note that a step has just printed something."""
+        self._printed.pop(id(step), None)
+        self._printed[id(step)] = step
+        if len(self._printed) > MOST_PRINTERS:
+            del self._printed[next(iter(self._printed))]
+
+    def tails(self, steps: Iterable[Step]) -> list[Tail]:
+        """What each of these steps has printed last."""
+        return [Tail(step.host.name, self._tail(step)) for step in steps]
+
+    @property
+    def printers(self) -> list[Step]:
+        """The steps that printed last, the latest one last."""
+        return list(self._printed.values())
+
+    def _tail(self, step: Step) -> str:
+        if (attempt := self._under_way.get(id(step))) is not None:
+            return attempt.capture.tail(TAIL)
+        row = self._rows.get(id(step))
+        return "" if row is None else f"{row.stdout[-TAIL:]}{row.stderr[-TAIL:]}"
 
     def row(self, step: Step) -> HostResult:
         """A step's row as of now."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import How, Journal, Transport
     from opskit.results import HostResult
+    from opskit.showing import Tail
     from opskit.work.plan import Plan, Step
 
 T = TypeVar("T")
@@ -160,6 +162,18 @@ class Run:
     def rows(self) -> list[HostResult]:
         """The row of each step, in the plan's order."""
         return list(map(self._ledger.row, self.plan.steps))
+
+    def tails(self, hosts: Collection[str]) -> list[Tail]:
+        """What the steps of these hosts have printed last; of none named, those that printed last, the latest last."""
+        named = [step for name in hosts for step in self._steps_of.get(name, ())]
+        return self._ledger.tails(named if hosts else self._ledger.printers)
+
+    @cached_property
+    def _steps_of(self) -> dict[str, list[Step]]:
+        found: dict[str, list[Step]] = {}
+        for step in self.plan.steps:
+            found.setdefault(step.host.name, []).append(step)
+        return found
 
     def _take(self, event: events.Event) -> None:
         """Pass an event on, and see whether there are too many bad hosts now."""

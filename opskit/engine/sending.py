@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opskit.engine.attempt import Attempt, row_of
@@ -96,7 +97,7 @@ class Sender:
         if self._stopping():
             return
         journal = self._ledger.journal
-        capture = Capture(self._max_output, self._ledger.listener(step))
+        capture = Capture(self._max_output, self._ledger.listener(step), partial(self._ledger.printed, step))
         attempt = Attempt(step, capture, self._attempt, journal.transaction)
         self._ledger.sending(attempt)
         try:

@@ -9,13 +9,21 @@ if TYPE_CHECKING:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Called by `%load_ext opskit`: registers `%%parallel`, `%parallel` and `%opskit`."""
-    from opskit.notebook.magic import OpskitMagics
+    """Called by `%load_ext opskit`: the magics, Tab in their cells, and `%config Opskit`.
 
-    shell.register_magics(OpskitMagics(shell))
+    `%%parallel` and `%parallel` are left to who has them; `%%opsparallel` and `%opsparallel` are always ours.
+    """
+    from opskit.notebook import completion, config, magic
+
+    magic.install(shell)
+    completion.install(shell)
+    config.install(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Called by `%unload_ext opskit`."""
-    for kind, name in (("line", "opskit"), ("line", "parallel"), ("cell", "parallel")):
-        shell.magics_manager.magics[kind].pop(name, None)
+    """Called by `%unload_ext opskit`: takes away what is ours, and nothing else."""
+    from opskit.notebook import completion, config, magic
+
+    config.remove(shell)
+    completion.remove(shell)
+    magic.remove(shell)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from opskit.errors import PlanError, did_you_mean
 from opskit.work.options import OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SETTERS: Final = ("undo", "undo_once", "sudo", "user", "env", "cwd", "timeout", "key", "irreversible", "last")
 """The options that an indented line of a branch can set."""
 
 _HEAD: Final = re.compile(r"""when(?=[\s:(\[{'"]|$)|else:""")
 _SLIP: Final = re.compile(r"(Else|ELSE|[Oo]therwise|When|WHEN)\b.*:")
+_LOST: Final = re.compile(r"(\s+when|\s*(?:el)?if)\b.*\bin_\(.*:")
 _SETTER: Final = re.compile(r"\s+([a-z_]+):(?:\s+(.*))?$")
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 
@@ -32,12 +33,16 @@ class CellBranch:
         command: The script, without the indentation that it had in the cell.
         options: What its option lines set, as text.
         line: Where it stands; the magic's own line is line 1.
+        command_lines: Where each line of the command stands.
+        option_lines: Where each option stands.
     """
 
     condition: str | None
     command: str
     options: Mapping[str, str]
     line: int
+    command_lines: Sequence[int] = field(default=(), compare=False)
+    option_lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 def branches(body: str) -> list[CellBranch] | None:
@@ -48,9 +53,10 @@ def branches(body: str) -> list[CellBranch] | None:
     """
     lines = _LINE_END.split(body)
     for number, line in enumerate(lines, 2):
-        if slip := _SLIP.match(line):
+        if slip := _SLIP.match(line) or _LOST.match(line):
             raise PlanError(
-                f"line {number} of the cell: `{slip[1]}` begins no branch; write `when CONDITION:` or `else:`"
+                f"line {number} of the cell: `{slip[1]}` begins no branch; write `when CONDITION:` or `else:`, "
+                "at the beginning of the line"
             )
     starts = [number for number, line in enumerate(lines) if _HEAD.match(line)]
     if not starts:
@@ -61,18 +67,50 @@ def branches(body: str) -> list[CellBranch] | None:
     return [_branch(lines[start:end], start + 2) for start, end in zip(starts, ends, strict=True)]
 
 
+def one_script(body: str) -> CellBranch:
+    """A body without branches, as the one command that it is, for every host."""
+    first = 2 + len(body) - len(body.lstrip("\n"))
+    command = body.strip("\n")
+    return CellBranch(None, command, {}, first, range(first, first + len(_LINE_END.split(command))))
+
+
+def beginnings(above: Iterable[str]) -> tuple[str, ...]:
+    """The words by which a line below these lines of a body may begin a branch; none where the body is a script."""
+    outer = [line for line in above if line.strip() and not line[0].isspace() and not line.startswith("#")]
+    if not all(map(_HEAD.match, outer)):
+        return ()
+    return ("when ",) if any(line.startswith("else") for line in outer) else ("when ", "else:")
+
+
+def settable(above: Sequence[str]) -> tuple[str, ...]:
+    """The options that an indented line below these lines of a body may set; none where a script has begun."""
+    left = dict.fromkeys(SETTERS)
+    for line in reversed(above):
+        if _HEAD.match(line):
+            return tuple(left)
+        if found := _SETTER.match(line):
+            left.pop(found[1], None)
+        elif line.strip() and not line.startswith("#"):
+            break
+    return ()
+
+
 def _branch(lines: Sequence[str], first: int) -> CellBranch:
     condition, command = _head(lines[0], first)
     rest = [(first + offset, line) for offset, line in enumerate(lines[1:], 1) if not line.startswith("#")]
     options: dict[str, str] = {}
+    option_lines: dict[str, int] = {}
     while rest and (not rest[0][1].strip() or _sets(*rest[0], options)):
-        rest.pop(0)
-    script = "\n".join([*([command] if command else []), *_dedented(rest)])
-    if not script.strip():
+        number, _ = rest.pop(0)
+        option_lines |= dict.fromkeys(options.keys() - option_lines.keys(), number)
+    found = [*([(first, command)] if command else []), *_dedented(rest)]
+    if not any(line.strip() for _, line in found):
         raise PlanError(
             f"line {first} of the cell: the branch has no command; write it after the colon, or indented below"
         )
-    return CellBranch(condition, script, options, first)
+    return CellBranch(
+        condition, "\n".join(line for _, line in found), options, first, [number for number, _ in found], option_lines
+    )
 
 
 def _sets(number: int, line: str, options: dict[str, str]) -> bool:
@@ -118,8 +156,8 @@ def _compiles(text: str) -> bool:
     return True
 
 
-def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[str]:
-    """A script's lines without the indentation of its first; blank lines around it fall away."""
+def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """A script's lines, each with its number, without the indentation of the first; blank ones around it fall away."""
     while lines and not lines[-1][1].strip():
         lines = lines[:-1]
     if not lines:
@@ -134,7 +172,7 @@ def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[str]:
                 f"line {number} of the cell: it is indented differently from its script's first line "
                 f"({_told(line)} there, {_told(first)} first); indent a script by the same blanks"
             )
-        yield line.removeprefix(indent)
+        yield number, line.removeprefix(indent)
 
 
 def _told(line: str) -> str:

@@ -38,22 +38,31 @@ class Flags:
     rest: str = ""
 
 
-_TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if not option.switch} | {"--out": "out"}
-_SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.switch} | {
+TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if not option.switch} | {"--out": "out"}
+"""Flags that a value follows, and their options."""
+
+SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.switch} | {
     "--quiet": "quiet",
     "--bg": "wait",
 }
-_PAIRS: Final = frozenset({"env", "answers", "variables"})
-_OR_VALUE: Final = {flag_of(name) for name, option in OPTIONS.items() if option.switch == "or value"}
-_SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
+"""Flags that stand alone, and their options."""
+
+SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
     "-o": "--out",
     "-q": "--quiet",
 }
+"""One-letter flags, and the long ones that they stand for."""
+
+_OTHER_DASHES: Final = ("\N{EN DASH}", "\N{EM DASH}")
+"""What word processors and chats make of `--`."""
+
+_PAIRS: Final = frozenset({"env", "answers", "variables"})
+_OR_VALUE: Final = {flag_of(name) for name, option in OPTIONS.items() if option.switch == "or value"}
 
 
 def usage() -> str:
     """Every flag with its meaning, a line each."""
-    short = {long: letter for letter, long in _SHORT.items()}
+    short = {long: letter for letter, long in SHORT.items()}
     lines = [
         (flag_of(name), "" if option.switch else f" {option.value}", option.doc) for name, option in OPTIONS.items()
     ]
@@ -79,16 +88,17 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
     """
     given: dict[str, Any] = {}
     position = 0
-    while (word := _next(line, position, magic)) and word[0].startswith("-") and word[0] != "--":
+    flag = ""
+    while (word := _next(line, position, magic)) and word[0].startswith(("-", *_OTHER_DASHES)) and word[0] != "--":
         flag, joined, text = word[0].partition("=")
-        flag, position = _SHORT.get(flag, flag), word.end()
-        name = _name_of(flag, magic)
+        flag, position = SHORT.get(flag, flag), word.end()
+        name = _name_of(flag, magic, takes_rest=takes_rest)
         if name in given:
             raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
-        if flag in _SWITCHES and not joined:
+        if flag in SWITCHES and not joined:
             given[name] = flag != "--bg"
             continue
-        if flag in _SWITCHES and flag not in _OR_VALUE:
+        if flag in SWITCHES and flag not in _OR_VALUE:
             raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
         if not joined:
             if (following := _next(line, position, magic)) is None:
@@ -98,18 +108,29 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         value = fill(_unquoted(text), variables, f"{magic}: {flag}")
         given[name] = _identifier(value, magic) if name == "out" else value
     if word and not takes_rest:
+        meant = f"; a value of {flag} stands after a =, {flag}={word[0]}" if flag in _OR_VALUE else ""
         raise PlanError(
-            f"{magic}: {word[0]!r} is no flag; commands stand below this line, and {magic}? shows all flags"
+            f"{magic}: {word[0]!r} is no flag{meant}; commands stand below this line, and {magic}? shows all flags"
         )
     rest = line[word.end() if word[0] == "--" else word.start() :].strip() if word else ""
     return Flags(out=given.pop("out", None), quiet=given.pop("quiet", False), options=given, rest=rest)
 
 
-def _name_of(flag: str, magic: str) -> str:
-    if (name := _TAKES_VALUE.get(flag) or _SWITCHES.get(flag)) is None:
-        near = did_you_mean(flag, [*_TAKES_VALUE, *_SWITCHES])
-        raise PlanError(f"{magic}: no flag is called {flag!r}{near}\n{magic}? shows them all")
-    return name
+def _name_of(flag: str, magic: str, *, takes_rest: bool) -> str:
+    if (name := TAKES_VALUE.get(flag) or SWITCHES.get(flag)) is not None:
+        return name
+    if flag.startswith(("--", *_OTHER_DASHES)):
+        near = did_you_mean(flag, [*TAKES_VALUE, *SWITCHES])
+    elif (short := flag[:2]) in SHORT:
+        dash = "-" if SHORT[short] in SWITCHES else ""
+        near = f"; a one-letter flag stands by itself: {short} {dash}{flag[2:]}"
+    else:
+        near = did_you_mean(flag, SHORT, plural="one-letter flags")
+    after = " COMMAND" if takes_rest else ""
+    raise PlanError(
+        f"{magic}: no flag is called {flag!r}{near}\n"
+        f"usage: {magic} [-r ROLES] [-w HOSTS] [-o NAME] [-q] [-n] [--FLAG VALUE ...]{after}; {magic}? shows every flag"
+    )
 
 
 def _next(line: str, position: int, magic: str) -> re.Match[str] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit import in_use, journal, shared, transactions
 from opskit.errors import InventoryError, PlanError, RollbackError, SettingsError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleetlab import Fleet
+from opskit.handle import left_alone
+from opskit.journal.confirming import confirm_rollback
 from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 from opskit.settings import describe
@@ -28,11 +30,25 @@ USAGE = """\
 %opskit journal          the newest transactions; `journal TX` shows one, `journal --unfinished` what needs somebody
 %opskit rollback TX      undo a transaction, of any notebook
 %opskit status           the inventory in use, the open transaction, what is unfinished, and where the journal is
-%opskit config           every setting and what it is now
+%opskit config           every setting and what it is now; %config Opskit.fanout = 5 changes one
+%opskit help             all flags of %%parallel, and this
 """
 
-_NEWEST = 20
-_NAME = 60
+VERBS: Final[Mapping[str, tuple[str, ...]]] = {
+    "use": (),
+    "status": (),
+    "transaction": ("begin", "end", "rollback"),
+    "journal": ("--unfinished",),
+    "rollback": (),
+    "config": (),
+    "fleet": ("up", "down"),
+    "help": (),
+}
+"""What `%opskit` knows, and the words that may follow each."""
+
+_NEWEST: Final = 20
+_NAME: Final = 60
+_LINE: Final = 200
 
 
 class Line:
@@ -41,11 +57,15 @@ class Line:
     Args:
         variables: The notebook's.
         usage: What `help` prints.
+        notice: Gives what `status` has to say of the magics' own names; may be empty.
     """
 
-    def __init__(self, variables: Callable[[], Mapping[str, object]], usage: str) -> None:
+    def __init__(
+        self, variables: Callable[[], Mapping[str, object]], usage: str, notice: Callable[[], str] = str
+    ) -> None:
         self._variables = variables
         self._usage = usage
+        self._notice = notice
         self._fleet: Fleet | None = None
         self._fleet_hosts = Inventory(())
 
@@ -64,7 +84,8 @@ class Line:
             "": self._help,
         }
         if word not in verbs:
-            raise PlanError(f"%opskit: there is no {word!r}{did_you_mean(word, [verb for verb in verbs if verb])}")
+            near = did_you_mean(word, VERBS, plural="there are")
+            raise PlanError(f"%opskit: there is no {word!r}{near}\n%opskit help shows what each does")
         return verbs[word](rest.strip())
 
     def _use(self, what: str) -> None:
@@ -126,9 +147,10 @@ class Line:
         return journal.show(what) if what else journal.listing(limit=_NEWEST)
 
     def _rollback(self, transaction: str) -> Results:
-        """Undo a transaction of any notebook."""
+        """Undo a transaction of any notebook, once a person who was shown what that undoes has agreed."""
         if not transaction:
             raise PlanError("%opskit rollback: name a transaction; %opskit journal lists them")
+        confirm_rollback(transaction, remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)")
         return journal.rollback(transaction)
 
     def _status(self, _: str) -> None:
@@ -139,15 +161,20 @@ class Line:
             print("no inventory is in use")  # noqa: T201 - a magic's answer
         begun = transactions.by_hand()
         print("no transaction is open" if begun is None else f"{_called(begun)} is open")  # noqa: T201 - as above
+        if going_on := sum(not future.done() for future in left_alone):
+            print(f"{going_on} in the background, begun with --bg or wait=False")  # noqa: T201 - as above
         unfinished = len(journal.listing_of_unfinished().summaries)
         print(f"{unfinished} unfinished" + (": %opskit journal --unfinished" if unfinished else ""))  # noqa: T201 - as above
         print(f"the journal is {shared.store().path}")  # noqa: T201 - as above
+        if notice := self._notice():
+            print(notice)  # noqa: T201 - as above
 
     def _config(self, name: str) -> None:
         """Every setting, or the one that is named."""
         found = [row for row in describe() if name in ("", row[0])]
         if not found:
-            raise SettingsError(f"%opskit config: no setting is called {name!r}; %opskit config shows them all")
+            near = did_you_mean(name, [setting for setting, _, _ in describe()])
+            raise SettingsError(f"%opskit config: no setting is called {name!r}{near}\n%opskit config shows them all")
         for setting, value, doc in found:
             print(f"{setting:22} {value:24} {doc}")  # noqa: T201 - as above
 
@@ -157,9 +184,10 @@ class Line:
 
 def _tell_of_hosts() -> None:
     inventory = in_use.default_inventory()
-    print(f"{len(inventory)} hosts in use: {inventory}")  # noqa: T201 - a magic's answer
+    print(one_line(f"{len(inventory)} hosts in use: {inventory}", _LINE))  # noqa: T201 - a magic's answer
     for role in sorted(inventory.roles):
-        print(f"  {role}: {fold(host.name for host in inventory if role in host.roles)}")  # noqa: T201 - as above
+        names = fold(host.name for host in inventory if role in host.roles)
+        print("  " + one_line(f"{role}: {names}", _LINE))  # noqa: T201 - as above
 
 
 def _open() -> Transaction:

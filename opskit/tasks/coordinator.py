@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit.bridge.task_loop import TaskLoop
 from opskit.bridge.task_output import diverted
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
     from opskit.results import Status
     from opskit.scopes import Scope
+    from opskit.showing import PartProgress
     from opskit.tasks.task import Task
     from opskit.work.options import Hosts
+
+
+MOST_PARTS: Final = 40
+"""Of so many tasks each is shown."""
 
 
 class Coordinator:
@@ -53,7 +58,7 @@ class Coordinator:
         self._loop = TaskLoop()
         self._fault: OpskitError | None = None
         self._last: Results | None = None
-        self.progress = Progress(name, [ChunkProgress(len(some)) for some in self._chunks])
+        self.progress = Progress(name, name or "parallelize", [ChunkProgress(len(some)) for some in self._chunks])
         self.ended: Future[None] = Future()
         self.error: BaseException | None = None
         self.undone: Results | None = None
@@ -75,6 +80,13 @@ class Coordinator:
     def commands(self) -> Results:
         """The rows of all commands that the tasks ran, as of now, task by task."""
         return self.scope.commands()
+
+    def parts(self) -> list[PartProgress]:
+        """The tasks; of many those that run, and those that went wrong."""
+        if len(self._tasks) <= MOST_PARTS:
+            return [task.how_far() for task in self._tasks]
+        notable = [task for task in self._tasks if task.status not in ("ok", "not_started")]
+        return [task.how_far() for task in notable[-MOST_PARTS:]]
 
     def cancel(self, hosts: Hosts) -> None:
         """End the tasks' remote work, on these hosts; None: on all, and begin nothing any more.
@@ -115,6 +127,7 @@ class Coordinator:
             self.scope.leave()
             self._loop.close()
             self.progress.over = True
+            self.progress.changes += 1
             self.ended.set_result(None)
 
     def _run(self, tasks: Sequence[Task], progress: ChunkProgress) -> None:
@@ -177,7 +190,7 @@ class Coordinator:
     def _undo(self, error: BaseException) -> str:
         """Undo what the tasks did, because of an error; says what that came to."""
         try:
-            self.undone = self.scope.rollback().wait(said_by(error))
+            self.undone = self.scope.rollback().wait(said_by(error), self.progress.apply)
         except OpskitError as fault:
             return f"the rollback failed: {fault}"
         return outcome(self.scope, self.undone, error)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Final, Never, Self
 from opskit import bridge, checks, views
 from opskit.errors import Cancelled, PlanError, TimeoutExceeded, did_you_mean, give_notes, give_results
 from opskit.handle import left_alone, patience
+from opskit.progress import foremost
 from opskit.scopes import expect_may_block, open_scope, opened
 from opskit.settings import current
+from opskit.showing import PartProgress, Shown
 from opskit.tasks.coordinator import Coordinator
 from opskit.tasks.task import Task
 from opskit.undoing.rollback import expect_undone
+from opskit.views.painter import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +75,7 @@ class Parallelize:
         self._tasks: list[Task] = []
         self._coordinator: Coordinator | None = None
         self._waited_for = False
-        self._view: views.View = views.Silent()
-        self._paint = bridge.harmless(lambda: self._view.paint(self._begun.progress))
+        self._painter = Painter(None, lambda: True)
 
     def run(
         self,
@@ -135,7 +137,8 @@ class Parallelize:
         self._expect_outside(coordinator)
         timeout = patience(timeout)
         try:
-            bridge.block(coordinator.ended, self._paint, self._interrupted(KeyboardInterrupt), timeout)
+            with self._painter.watched():
+                bridge.block(coordinator.ended, _nothing, self._interrupted(KeyboardInterrupt), timeout)
         except KeyboardInterrupt as interrupt:
             self._leave(coordinator, interrupt)
             raise
@@ -148,7 +151,8 @@ class Parallelize:
         """As `wait`, awaited; a caller that is cancelled cancels the session."""
         coordinator = self._begun
         try:
-            await bridge.awaiting(coordinator.ended, self._paint, self._interrupted(asyncio.CancelledError))
+            with self._painter.watched():
+                await bridge.awaiting(coordinator.ended, _nothing, self._interrupted(asyncio.CancelledError))
         except asyncio.CancelledError as cancellation:
             self._leave(coordinator, cancellation)
             raise
@@ -186,7 +190,7 @@ class Parallelize:
             rows = coordinator.undone
         scope = coordinator.scope
         if rows is None:
-            rows = scope.rollback().wait(why)
+            rows = scope.rollback().wait(why, coordinator.progress.apply)
         return expect_undone(rows, scope.id)
 
     def join(self) -> None:
@@ -201,6 +205,24 @@ class Parallelize:
     def commands(self) -> Results:
         """The rows of all commands that the tasks ran, as of now, task by task."""
         return self._begun.commands()
+
+    def how_far(self) -> PartProgress:
+        """How far it is, for who shows what it is a part of."""
+        parts = [] if self._coordinator is None else self._coordinator.parts()
+        runs = [run for part in parts for run in part.runs]
+        return PartProgress(self._name or "parallelize", foremost({part.status for part in parts}), None, runs)
+
+    def _shown(self, coordinator: Coordinator) -> Shown:
+        scope = coordinator.scope
+        return Shown(
+            coordinator.progress,
+            scope.id,
+            results=coordinator.results,
+            outlook=lambda: scope.rollback().outlook(),
+            rollback=None if scope.is_in_hand else self.rollback,
+            cancel=self.cancel,
+            parts=coordinator.parts,
+        )
 
     @property
     def done(self) -> bool:
@@ -261,9 +283,9 @@ class Parallelize:
     def _begin(self) -> None:
         self._expect_open()
         scope = opened("parallelize", self._name)
+        self._coordinator = coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)
         if not scope.is_silent:
-            self._view = views.choose()
-        self._coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)
+            self._painter = Painter(views.choose(self._shown(coordinator)), coordinator.ended.done)
         if not self._wait:
             left_alone.add(self._coordinator.ended)
         if scope.parent is not None:
@@ -283,7 +305,6 @@ class Parallelize:
     def _leave(self, coordinator: Coordinator, interrupt: BaseException) -> None:
         """Let an interrupt tell what became of the tasks, and what failed before it; what still runs is not known."""
         self._waited_for = True
-        self._view.close(coordinator.progress)
         error = coordinator.error
         give_results(interrupt, coordinator.results("unknown"))
         give_notes(interrupt, getattr(error, "__notes__", ()) if self.done else [_GOES_ON])
@@ -292,7 +313,10 @@ class Parallelize:
 
     def _judged(self, coordinator: Coordinator) -> Results:
         self._waited_for = True
-        self._view.close(coordinator.progress)
         if coordinator.error is not None:
             raise coordinator.error
         return coordinator.results()
+
+
+def _nothing() -> None:
+    """Nobody is asked anything while tasks run: their own calls ask."""

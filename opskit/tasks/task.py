@@ -17,6 +17,7 @@ from opskit.record.recorder import kept_output
 from opskit.rendering.escape import said_by
 from opskit.results import HostResult
 from opskit.scopes import open_scope
+from opskit.showing import PartProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,12 +136,24 @@ class Task:
             stderr=stderr,
             truncated=truncated,
             started_at=self._started_at,
-            seconds=monotonic() - self._began if self._seconds is None else self._seconds,
+            seconds=self._taken,
             chunk=self.chunk,
             attempt=1,
             transaction=transaction,
             error=None if status == "running" or error is None else said_by(error),
         )
+
+    def how_far(self) -> PartProgress:
+        """How far it is."""
+        runs = [] if self.scope is None else self.scope.how_far().runs
+        return PartProgress(self.name, self.status, self._taken, runs)
+
+    @property
+    def _taken(self) -> float | None:
+        """Seconds since it began, or from there to its end."""
+        if self._output is None:
+            return None
+        return monotonic() - self._began if self._seconds is None else self._seconds
 
     def fact(self) -> TaskEnded:
         """What the journal keeps of its end."""

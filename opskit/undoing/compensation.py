@@ -172,7 +172,8 @@ class Compensation:
             return
         assert isinstance(known, Callback)
         attempt, begun = tries(account) + 1, datetime.now(UTC)
-        await self._writer.write([Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)])
+        intent = Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)
+        self._writer.expect_lease(await self._writer.write([intent]))
         error = await in_own_thread(partial(known.context.copy().run, _called, known))
         row = HostResult(
             "",

@@ -18,8 +18,10 @@ from opskit.record.facts import Ended
 from opskit.record.standing import is_left, row
 from opskit.results import Results
 from opskit.settings import current as settings_now
+from opskit.showing import Outlook
 from opskit.undoing.compensation import Compensation
 from opskit.undoing.order import around, arranged, entries, within
+from opskit.undoing.outlook import outlook
 from opskit.undoing.undos import recovered
 
 if TYPE_CHECKING:
@@ -81,6 +83,14 @@ class Rollback:
         """What would be undone, in order. Blocks."""
         kind = self._store.now(self._transaction).transaction.kind
         return entries(self._arranged(kind, self._store.parts(self._transaction)))
+
+    def outlook(self) -> Outlook:
+        """What it would do, for a person who decides. Blocks."""
+        if self._root is not None and not self._root.written:
+            return Outlook("running", (), ())
+        now, parts = self._store.now(self._transaction), self._store.parts(self._transaction)
+        owed = self._arranged(now.transaction.kind, parts)
+        return outlook(now.state, owed, parts, self._store.accounts(self._transaction), self._part)
 
     def _arranged(self, kind: Kind, parts: Sequence[Part]) -> Node:
         own = next((part.kind for part in parts if part.number == self._part), kind)
@@ -167,8 +177,15 @@ class Rollback:
         if self._compensation is not None:
             self._compensation.cancel()
 
-    def wait(self, why: str | None) -> Results:
-        """Undo it, and wait for the end in the calling thread. Raises as `finish`, and KeyboardInterrupt."""
+    def wait(self, why: str | None, tell: Callable[[Event], object] | None = None) -> Results:
+        """Undo it, and wait for the end in the calling thread.
+
+        Args:
+            why: What the journal says of it.
+            tell: Called with each event on the engine's loop: it must not block.
+
+        Raises as `finish`, and KeyboardInterrupt.
+        """
         engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
         if self._root is None:
             self._known = recovered(self.owed(), calls=self._calls)
@@ -176,6 +193,8 @@ class Rollback:
         watching, callbacks = observers(), UserThread()
 
         def emit(event: Event) -> None:
+            if tell is not None:
+                tell(event)
             for observer in watching:
                 callbacks.call(observer, event)
 

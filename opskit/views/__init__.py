@@ -1,44 +1,50 @@
-"""Progress in, pixels out: a terminal, a notebook, or nothing. Views know the progress and never what made it."""
+"""Progress in, pixels out: a terminal, a notebook, or nothing. Views know what they show, and never what made it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Protocol
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from opskit.progress import Progress
+    from opskit.showing import Shown
+
+place: Final[ContextVar[Any]] = ContextVar("opskit_view_place", default=None)
+"""The widget that a notebook's view is to stand in; None: in a display of its own, below the cell."""
 
 
 class View(Protocol):
-    """Shows a run while it goes on. Both are called in the caller's thread."""
+    """Shows something while it goes on. A painter calls it, in a thread of its own.
 
-    def paint(self, progress: Progress) -> None:
-        """Show how far it is; called about ten times a second."""
+    Attributes:
+        stays: Whether it may be seen while nobody waits for the end; a terminal has room only where somebody does.
+    """
 
-    def close(self, progress: Progress) -> None:
-        """Show how it ended; called once."""
+    stays: bool
+
+    def paint(self) -> bool:
+        """Show how far it is; called at most ten times a second, never before a moment has passed.
+
+        Returns whether anything had changed: where nothing does, it is called less often.
+        """
+
+    def hide(self) -> None:
+        """Make room for a question; the next `paint` shows it again."""
+
+    def close(self) -> None:
+        """Show how it ended; called once, and only if it was painted."""
 
 
-class Silent:
-    """Shows nothing."""
-
-    def paint(self, progress: Progress) -> None:
-        """Show nothing."""
-
-    def close(self, progress: Progress) -> None:
-        """Show nothing."""
-
-
-def choose() -> View:
-    """The view that fits where the caller is: a notebook's kernel, a terminal, or neither."""
+def choose(shown: Shown) -> View | None:
+    """The view that fits where the caller is: a notebook's kernel, a terminal, or none."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None and getattr(shell, "kernel", None) is not None:
         from opskit.views.notebook import NotebookView
 
-        return NotebookView()
+        return NotebookView(shown)
     if sys.stderr is not None and sys.stderr.isatty():
         from opskit.views.terminal import TerminalView
 
-        return TerminalView()
-    return Silent()
+        return TerminalView(shown)
+    return None

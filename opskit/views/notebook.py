@@ -1,89 +1,160 @@
-"""Progress in a notebook: one display of plain HTML that is updated in place, and stays when the run has ended."""
+"""A run in a notebook: widgets while its kernel lives, and before them a display of plain HTML that stays for ever."""
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import TYPE_CHECKING
+import threading
+from collections import deque
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final
 
-from opskit.rendering.escape import html, one_line
-from opskit.rendering.palette import LOOKS
-from opskit.results import WORST_FIRST
-from opskit.views.moment import MOMENT_SECONDS, shown_chunks
+from opskit.rendering.escape import html
+from opskit.views import facts, markup, place
+from opskit.views.front_end import why_no_buttons
+from opskit.views.style import WITHOUT_KERNEL, what_undoes
 
 if TYPE_CHECKING:
-    from IPython.display import DisplayHandle
+    from collections.abc import Sequence
 
-    from opskit.progress import ChunkProgress, Progress
+    from opskit.showing import Outlook, PartProgress, Shown
+    from opskit.views.panel import Panel
 
-SECONDS_BETWEEN = 0.25
+MOST_KEPT: Final = 20
+"""So many views of what has ended keep their widgets."""
+
+GENTLY_SECONDS: Final = 0.5
+"""Between two pictures where no widgets are."""
+
+FOLLOWED_SECONDS: Final = 0.5
+"""Between two looks at a rollback that another cell has begun."""
+
+_kept: Final[deque[Panel]] = deque()
+_keeping: Final = threading.Lock()
 
 
 class NotebookView:
-    """Paints into the cell that runs. Shows nothing for a run shorter than a moment."""
+    """Paints below the cell that runs, or where `place` says."""
 
-    def __init__(self) -> None:
-        self._began = self._painted = monotonic()
-        self._display: DisplayHandle | None = None
+    stays = True
 
-    def paint(self, progress: Progress) -> None:
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        self._began = monotonic()
+        self._within = place.get()
+        self._panel: Panel | None = None
+        self._static: Any = None
+        self._is_open = False
+        self._guard = threading.Lock()
+        self._why_not: str | None = None
+        self._due = 0.0
+        self._seconds = 0.0
+        self._outlook: Outlook | None = None
+        self._parts_ended = -1
+
+    def paint(self) -> bool:
         """Show how far it is."""
-        now = monotonic()
-        if now - self._began >= MOMENT_SECONDS and now - self._painted >= SECONDS_BETWEEN:
-            self._painted = now
-            self._show(drawn(progress, now - self._began))
+        if not self._is_open:
+            self._open()
+        parts = self._looked()
+        if self._panel is not None:
+            return self._panel.paint(self._seconds, parts, self._outlook)
+        if (now := monotonic()) >= self._due:
+            self._due = now + GENTLY_SECONDS
+            self._show_facts(parts)
+        return True
 
-    def close(self, progress: Progress) -> None:
-        """Show how it ended, if it was shown at all."""
-        if self._display is not None:
-            self._show(drawn(progress, monotonic() - self._began))
+    def hide(self) -> None:
+        """A question has a place of its own."""
 
-    def _show(self, markup: str) -> None:
-        from IPython.display import display
+    def close(self) -> None:
+        """Show how it ended, in a display that needs no kernel; the widgets keep what can still be done."""
+        parts = self._looked()
+        if facts.is_transaction(self._shown):
+            self._follow(parts)
+        if self._panel is not None:
+            self._panel.end(self._seconds, parts, self._outlook)
+            _keep(self._panel)
+        self._show_facts(parts)
 
-        data = {"text/html": markup, "text/plain": ""}
-        if self._display is None:
-            self._display = display(data, raw=True, display_id=True)
+    def _open(self) -> None:
+        """Make both displays, the static one first; it stays empty for as long as the widgets show the same."""
+        self._is_open = True
+        if self._within is None:
+            from IPython.display import display
+
+            self._why_not = why_no_buttons()
+            self._static = display(self._bundle("", ""), raw=True, display_id=True)
+        if self._why_not is not None:
+            return
+        from opskit.views.panel import Panel
+
+        self._panel = Panel(self._shown, self._settled, is_within=self._within is not None)
+        if self._within is not None:
+            self._within.children = (*self._within.children, self._panel.box)
         else:
-            self._display.update(data, raw=True)
+            model = {"version_major": 2, "version_minor": 0, "model_id": self._panel.box.model_id}
+            lost = markup.framed(f'<div style="opacity:.75">{self._lost}</div>')
+            view = {"application/vnd.jupyter.widget-view+json": model, "text/html": lost, "text/plain": ""}
+            display(view, raw=True)
+
+    def _looked(self) -> Sequence[PartProgress]:
+        """Take a look at what is shown. The journal is asked only when another part of a transaction has ended."""
+        if not self._shown.progress.over:
+            self._seconds = monotonic() - self._began
+        parts = () if self._shown.parts is None else self._shown.parts()
+        if facts.is_transaction(self._shown):
+            ended = sum(part.status != "running" for part in parts)
+            if ended != self._parts_ended:
+                self._parts_ended, self._outlook = ended, self._shown.outlook()
+        return parts
+
+    def _follow(self, parts: Sequence[PartProgress]) -> None:
+        """Ask for the state of a transaction that is over, until that does not change any more."""
+        self._outlook = self._shown.outlook()
+        while self._outlook.state == "rolling_back":
+            if self._panel is not None:
+                self._panel.paint(self._seconds, parts, self._outlook)
+            sleep(FOLLOWED_SECONDS)
+            self._outlook = self._shown.outlook()
+
+    def _settled(self) -> None:
+        """A rollback has ended after the run."""
+        if facts.is_transaction(self._shown):
+            self._outlook = self._shown.outlook()
+        self._show_facts(self._looked())
+
+    def _show_facts(self, parts: Sequence[PartProgress]) -> None:
+        if self._static is None:
+            return
+        with self._guard:  # the end, and a rollback that has ended just then
+            told = facts.as_html(self._shown, self._seconds, parts, self._outlook)
+            if self._panel is not None and self._panel.rollback.told:
+                told += markup.framed(self._panel.rollback.told)
+            if self._why_not is not None:
+                told += markup.framed(f'<div style="opacity:.75">{html(self._why_not)} {self._how}</div>')
+            text = facts.as_text(self._shown, self._seconds, parts, self._outlook)
+            self._static.update(self._bundle(told, text), raw=True)
+
+    def _bundle(self, told: str, text: str) -> dict[str, str]:
+        """What the static display holds; where widgets follow it, also what is to be seen once they are lost."""
+        if self._why_not is None:
+            told += f'<div class="opskit-lost" style="display:none">{self._lost}</div>{WITHOUT_KERNEL}'
+        return {"text/html": f'<div class="opskit-static">{told}</div>', "text/plain": text}
+
+    @property
+    def _how(self) -> str:
+        """What undoes it without buttons; nothing if that is done, or if it is undone with others."""
+        is_done = facts.is_undone(self._outlook) or (self._panel is not None and self._panel.rollback.is_done)
+        return "" if is_done or self._shown.rollback is None else what_undoes(self._shown.transaction)
+
+    @property
+    def _lost(self) -> str:
+        return f"The buttons of this run went with its kernel. {self._how}"
 
 
-def drawn(progress: Progress, seconds: float) -> str:
-    """The bars as HTML with inline styles alone: it looks the same live, saved and exported."""
-    shown = shown_chunks(progress)
-    earlier = shown[0][0] - 1 if shown else 0
-    rows = [f"<div>{earlier} earlier chunk{'' if earlier == 1 else 's'} ended</div>"] if earlier else []
-    rows += [_row(number, len(progress.chunks), chunk) for number, chunk in shown]
-    name = html(one_line(progress.name, 60)) + " · " if progress.name else ""
-    lines = (
-        ""
-        if progress.over
-        else "".join(f"<div>{html(host)}: {html(one_line(line, 160))}</div>" for host, line in progress.lines)
-    )
-    return (
-        '<div class="opskit-progress tex2jax_ignore mathjax_ignore" style="font-size:90%;line-height:1.7">'
-        f"{''.join(rows)}<div>{name}{seconds:.0f} s</div>"
-        f'<div style="font-family:monospace;opacity:.8;white-space:pre">{lines}</div></div>'
-    )
-
-
-def _row(number: int, of: int, chunk: ChunkProgress) -> str:
-    parts = "".join(
-        f'<span style="display:inline-block;height:100%;width:{100 * chunk.ended[status] / chunk.total:.2f}%;'
-        f'background:{LOOKS[status].colour}"></span>'
-        for status in reversed(WORST_FIRST)
-        if chunk.ended[status]
-    )
-    counts = "".join(
-        f'<span style="color:{LOOKS[status].colour};margin-right:.8em">'
-        f"{LOOKS[status].symbol} {chunk.ended[status]} {LOOKS[status].word}</span>"
-        for status in WORST_FIRST
-        if chunk.ended[status]
-    )
-    going = "" if chunk.over else f"{chunk.running} running, {chunk.left} left"
-    return (
-        '<div style="display:flex;gap:.8em;align-items:center;flex-wrap:wrap">'
-        f'<span style="min-width:6.5em">chunk {number}/{of}</span>'
-        '<span style="display:inline-block;width:16em;height:.8em;border:1px solid currentColor;font-size:100%;'
-        f'line-height:0;border-radius:3px;overflow:hidden;white-space:nowrap">{parts}</span>'
-        f"<span>{counts}{going}</span></div>"
-    )
+def _keep(panel: Panel) -> None:
+    """Let the newest views keep their widgets: ipywidgets forgets none by itself."""
+    with _keeping:
+        _kept.append(panel)
+        old = _kept.popleft() if len(_kept) > MOST_KEPT else None
+    if old is not None:
+        old.forget()

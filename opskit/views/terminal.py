@@ -3,63 +3,86 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit.rendering.escape import one_line
 from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST
-from opskit.views.moment import MOMENT_SECONDS, shown_chunks
+from opskit.views.now import last_lines, shown_chunks, told_time
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
-    from opskit.progress import ChunkProgress, Progress
+    from opskit.progress import ChunkProgress
+    from opskit.showing import PartProgress, Shown
 
-BAR_CELLS = 30
+BAR_CELLS: Final = 30
+LINES: Final = 6
+PARTS: Final = 12
 
 
 class TerminalView:
-    """Paints with rich. Shows nothing for a run shorter than a moment."""
+    """Paints with rich, while somebody waits."""
 
-    def __init__(self) -> None:
+    stays = False
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
         self._began = monotonic()
         self._live: Live | None = None
 
-    def paint(self, progress: Progress) -> None:
+    def paint(self) -> bool:
         """Show how far it is."""
-        if monotonic() - self._began < MOMENT_SECONDS:
-            return
         if self._live is None:
             from rich.console import Console
             from rich.live import Live
 
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
-        self._live.update(drawn(progress, monotonic() - self._began), refresh=True)
+        self._live.update(drawn(self._shown, monotonic() - self._began), refresh=True)
+        return True
 
-    def close(self, progress: Progress) -> None:  # noqa: ARG002 - the results say how it ended
+    def hide(self) -> None:
         """Take the bars away."""
         if self._live is not None:
             self._live.stop()
+            self._live = None
+
+    def close(self) -> None:
+        """Take the bars away: the results say how it ended."""
+        self.hide()
 
 
-def drawn(progress: Progress, seconds: float) -> Table:
-    """The bars of the chunks that have begun, the count of those that have not, and the last lines of output."""
+def drawn(shown: Shown, seconds: float) -> Table:
+    """The bars of the chunks that matter now, the tasks, the last lines of output."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
+    progress = shown.progress
     table = Table.grid(padding=(0, 1))
     for number, chunk in shown_chunks(progress):
         bar = ProgressBar(total=chunk.total, completed=chunk.ended.total(), width=BAR_CELLS)
         table.add_row(f"chunk {number}/{len(progress.chunks)}", bar, _counts(chunk))
+    for part in shown.parts()[-PARTS:] if shown.parts is not None else ():
+        table.add_row(Text(f"  {one_line(part.title, BAR_CELLS)}"), _fate(part))
+    if progress.undone.total:
+        table.add_row("undoing", "", _counts(progress.undone))
     name = f"{one_line(progress.name, 60)}: " if progress.name else ""
-    table.add_row(Text(f"{name}{seconds:.0f} s"))
-    for host, line in progress.lines:
-        table.add_row(Text(host), Text(one_line(line, 100)))
+    table.add_row(Text(f"{name}{told_time(progress, seconds)}"))
+    for host, line in last_lines(shown.tails(()), LINES) if shown.tails is not None else ():
+        table.add_row(Text(host), Text(line))
     return table
+
+
+def _fate(part: PartProgress) -> Text:
+    from rich.text import Text
+
+    look = LOOKS[part.status]
+    seconds = "" if part.seconds is None else f" {part.seconds:.0f} s"
+    return Text(f"{look.symbol} {look.word}{seconds}", style=look.colour)
 
 
 def _counts(chunk: ChunkProgress) -> Text:

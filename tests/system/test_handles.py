@@ -81,7 +81,7 @@ def test_an_interrupt_ends_the_remote_work(monkeypatch: pytest.MonkeyPatch) -> N
     """R8: a Ctrl-C while it is waited for; the rows are there, and the next call works."""
     handle = begun(2, roles="web")
     monkeypatch.setattr(bridge, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(handle, "_paint", interrupt_once())
+    monkeypatch.setattr(handle, "_tick", interrupt_once())
     with pytest.raises(KeyboardInterrupt) as caught:
         handle.wait()
     assert {row.status for row in caught.value.results} == {"cancelled"}  # type: ignore[attr-defined]

@@ -244,8 +244,9 @@ def test_a_journal_that_can_not_be_read_is_bad_input(tmp_path: Path, capsys: pyt
 
 
 @pytest.fixture
-def shell() -> Iterator[InteractiveShell]:
-    """Plain IPython with the magics."""
+def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    """Plain IPython with the magics, and nobody who could answer a question."""
+    monkeypatch.setenv("OPSKIT_YES", "1")
     made = InteractiveShell.instance()
     load_ipython_extension(made)
     yield made

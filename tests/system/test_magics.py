@@ -22,6 +22,7 @@ from tests.system import kernels, loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from nbformat import NotebookNode
 
@@ -145,8 +146,11 @@ def kernel(request: pytest.FixtureRequest) -> str:
 def ran(kernel: str, embedded: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The cells above, each of which runs whatever became of the one before."""
     document = notebook(*(source.format(path=embedded.path) for source in CELLS.values()))
-    errors = tmp_path_factory.mktemp("kernel") / "stderr"
-    with errors.open("wb") as stderr:
+    folder = tmp_path_factory.mktemp("kernel")
+    errors = folder / "stderr"
+    with errors.open("wb") as stderr, pytest.MonkeyPatch.context() as patch:
+        # This comes before what gives each test a journal.
+        patch.setenv("OPSKIT_JOURNAL", str(folder / "journal.db"))
         NotebookClient(document, kernel_name=kernel, config=ENCRYPTED, timeout=60, allow_errors=True).execute(
             stderr=stderr
         )
@@ -331,17 +335,44 @@ class Kernel:
         self._client.wait_for_ready(timeout=30)
 
     def run(
-        self, source: str, on_output: Callable[[str, Any], object] = lambda *_: None
+        self,
+        source: str,
+        on_output: Callable[[str, Any], object] = lambda *_: None,
+        answer: Callable[[str], str] | None = None,
     ) -> tuple[Any, list[tuple[str, Any]]]:
-        """Run a cell: the reply, and type and content of each message until its end."""
+        """Run a cell: the reply, and type and content of each message until its end. `answer` is given each prompt."""
         messages: list[tuple[str, Any]] = []
 
         def take(message: dict[str, Any]) -> None:
             messages.append((message["msg_type"], message["content"]))
             on_output(*messages[-1])
 
-        reply = self._client.execute_interactive(source, output_hook=take, timeout=30)
+        def ask(message: dict[str, Any]) -> None:
+            assert answer is not None
+            self._client.input(answer(message["content"]["prompt"]))
+
+        reply = self._client.execute_interactive(
+            source, output_hook=take, stdin_hook=ask, allow_stdin=answer is not None, timeout=30
+        )
         return reply["content"], messages
+
+    def said(self, source: str, answer: Callable[[str], str] | None = None) -> str:
+        """Run a cell: all its output, as text."""
+        _, messages = self.run(source, answer=answer)
+        texts = (
+            content.get("text") or content.get("data", {}).get(TEXT) or "\n".join(content.get("traceback", []))
+            for _, content in messages
+        )
+        return "\n".join(filter(None, texts))
+
+    def complete(self, code: str) -> tuple[str, list[str]]:
+        """Press Tab at the end of a cell: what would be replaced, and by what."""
+        reply = self._client.complete(code, len(code), reply=True, timeout=30)["content"]
+        return code[reply["cursor_start"] : reply["cursor_end"]], reply["matches"]
+
+    def inspect(self, code: str) -> str:
+        """Press Shift-Tab in the first word: what is shown."""
+        return str(self._client.inspect(code, 3, reply=True, timeout=30)["content"]["data"][TEXT])
 
     def interrupt(self) -> None:
         """As the button does it."""
@@ -404,14 +435,96 @@ def test_progress_updates_its_one_display(kernel: str, embedded: Fleet) -> None:
 
 
 def test_a_question_mark_shows_every_flag(kernel: str) -> None:
-    """As pages of help open in a notebook."""
+    """As pages of help open in a notebook; Shift-Tab shows the same."""
     with started(kernel) as front:
         front.run("%load_ext opskit")
-        for source in ("%%parallel?", "%parallel?"):
-            reply, _ = front.run(source)
+        for source in ("%%parallel", "%parallel", "%%opsparallel", "%opskit"):
+            reply, _ = front.run(f"{source}?")
             (page,) = reply["payload"]
-            assert "-r --roles ROLES" in page["data"][TEXT]
-            assert "when in_('app'): script/restart-mongrel" in page["data"][TEXT]
+            for text in (page["data"][TEXT], front.inspect(f"{source} -r web\nuptime")):
+                assert "%opskit use hosts.yaml   take an inventory" in text
+                assert ("-r --roles ROLES" in text) is (source != "%opskit")
+                assert ("when in_('app'): script/restart-mongrel" in text) is (source != "%opskit")
+
+
+def test_tab_completes_in_a_kernel(kernel: str, embedded: Fleet) -> None:
+    """Flags, roles, hosts, parsers, conditions, verbs; no files and no Python among them."""
+    with started(kernel) as front:
+        front.run(f"%load_ext opskit\n%opskit use {embedded.path}\nslow = ['web1']")
+        offered = {
+            "%%parallel --time": ("--time", ["--timeout"]),
+            "%%parallel -r app,w": ("w", ["web"]),
+            "x = 1\n%parallel -w app": ("app", ["app[1-2]", "app1", "app2"]),
+            "%%opsparallel -w $s": ("s", ["slow"]),
+            "%%parallel --on-error ": ("", ["stop", "continue", "rollback"]),
+            "%%parallel --parse apt-get": ("apt-get", ["apt-get-sqq"]),
+            "%%parallel -r app\nw": ("w", ["when "]),
+            "%%parallel\nwhen in_('": ("", ["app", "db", "web"]),
+            "%%parallel\nelse: a\n  undo": ("undo", ["undo: ", "undo_once: "]),
+            "%%parallel\nelse: echo {{ server.na": ("na", ["name"]),
+            "%opskit transaction ": ("", ["begin", "end", "rollback"]),
+            "%config Opskit.parallelize": ("Opskit.parallelize", ["Opskit.parallelize_chunk"]),
+        }
+        for code, expected in offered.items():
+            assert front.complete(code) == expected, code
+        assert "slow" in front.complete("sl")[1]
+
+
+def test_errors_and_settings_in_a_kernel(kernel: str, embedded: Fleet) -> None:
+    """A line magic names its line of the cell; a bad setting fails the cell, and is in no log."""
+    with started(kernel) as front:
+        front.run(f"%load_ext opskit\n%opskit use {embedded.path}")
+        said = front.said("x = 1\n\n%parallel --rolse web uptime")
+        assert said.splitlines()[-1] == "at line 3 of the cell: %parallel --rolse web uptime"
+        assert "usage: %parallel [-r ROLES]" in said
+        said = front.said("%%parallel\nwhen in_('app'): a\nelse:\n  b\n  {{ wrod }}")
+        assert said.splitlines()[-2:] == ["line 3 of the cell: else:", "line 5 of the cell: {{ wrod }}"]
+        assert front.said("%config Opskit.fanout = 0") == (
+            "SettingsError: %config Opskit: fanout = 0 must be a whole number, 1 or more"
+        )
+        front.run("%config Opskit.fanout = 5")
+        assert front.said("import opskit\nopskit.settings.fanout") == "5"
+
+
+def test_a_run_in_the_background_joins_the_open_transaction(kernel: str, embedded: Fleet, tmp_path: Path) -> None:
+    """`--bg -o`: a Handle is the cell's value and the variable; the end of the transaction waits for it."""
+    with started(kernel) as front:
+        front.run(f"%load_ext opskit\n%opskit use {embedded.path}\n%opskit transaction begin 'deploy'")
+        begun = front.said(f"%%parallel -r db --bg -o later --undo 'rm {tmp_path}/x'\nsleep 1\ntouch {tmp_path}/x")
+        assert begun.startswith("<run: ")
+        assert front.said("type(later).__name__") == "'Handle'"
+        assert "\n1 in the background, begun with --bg or wait=False\n" in front.said("%opskit status")
+        assert "has ended; %opskit rollback" in front.said("%opskit transaction end")
+        assert (tmp_path / "x").exists()
+        assert "in the background" not in front.said("%opskit status")
+        assert front.said("later.done, [row.status for row in later.results]") == "(True, ['ok'])"
+
+
+def test_a_rollback_is_shown_and_asked_about(kernel: str, embedded: Fleet, tmp_path: Path) -> None:
+    """What it would undo, and what was done since; a no leaves all as it is; where nobody can answer it is refused."""
+    file = tmp_path / "x"
+    with started(kernel) as front:
+        front.run(f"%load_ext opskit\n%opskit use {embedded.path}")
+        front.run(f"%parallel -r db -o done --undo 'rm {file}' touch {file}")
+        front.run("%parallel -w db1 --name since uptime")
+        transaction = front.said("print(done[0].transaction)").strip()
+        assert front.complete("%opskit rollback ")[1][-1] == transaction
+        refused = front.said(f"%opskit rollback {transaction}")
+        assert refused.startswith("PromptRefused: nobody can answer here: Undo it? [y/N]; set OPSKIT_YES=1")
+        prompts: list[str] = []
+
+        def no(prompt: str) -> str:
+            prompts.append(prompt)
+            return "n"
+
+        said = front.said(f"%opskit rollback {transaction}", no)
+        assert said == "Cancelled: not confirmed: nothing was undone"
+        assert f"  db1: rm {file}\nwhat was done later on the same hosts stays:\n" in prompts[0]
+        assert " run since by " in prompts[0]
+        assert file.exists()
+        assert "1 ok" in front.said(f"%opskit rollback {transaction}", lambda _: "y")
+        assert not file.exists()
+        assert front.complete("%opskit rollback ")[1] != [transaction]
 
 
 @pytest.fixture

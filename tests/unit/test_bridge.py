@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from opskit import bridge
-from opskit.bridge import EngineLoop, awaiting, block, engine, harmless
+from opskit.bridge import EngineLoop, awaiting, block, engine
 from opskit.bridge.callbacks import UserThread
 
 if TYPE_CHECKING:
@@ -133,28 +133,6 @@ def test_an_interrupt_asks_for_the_end_and_waits_for_it() -> None:
         block(future, lambda: signal.raise_signal(signal.SIGINT), interrupted)
     assert interrupts == [False, False]
     assert future.done()
-
-
-@pytest.mark.parametrize("waiting", ["block", "awaiting"])
-def test_a_display_that_raises_does_not_end_the_wait(waiting: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is reported once and no more called, and the result comes all the same."""
-    future: Future[int] = Future()
-    ticks: list[int] = []
-
-    def broken() -> None:
-        ticks.append(1)
-        threading.Timer(10 * bridge.TICK_SECONDS, future.set_result, [7]).start()
-        raise OSError("the terminal is gone")
-
-    if waiting == "block":
-        block(future, harmless(broken), nothing)
-    else:
-        asyncio.run(awaiting(future, harmless(broken), nothing))
-    assert future.result() == 7
-    assert ticks == [1]
-    assert [record.getMessage() for record in caplog.records] == [
-        "opskit: progress is not shown any more: OSError: the terminal is gone"
-    ]
 
 
 def test_awaiting_lets_the_callers_own_tasks_go_on() -> None:

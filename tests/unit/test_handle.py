@@ -185,7 +185,7 @@ def test_an_interrupt_cancels_and_carries_the_rows(use: Any, monkeypatch: pytest
     """R8: remote work was ended, the rows are there."""
     transport = use(hanging("b"))
     found = started(3, 1)
-    monkeypatch.setattr(found, "_paint", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(found, "_tick", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt) as caught:
         found.wait()
     assert statuses(caught.value.results) == "ok cancelled ok ok"  # type: ignore[attr-defined]

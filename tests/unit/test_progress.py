@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from collections import Counter
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from opskit import events
 from opskit.fleet import Host, Inventory
 from opskit.fleet.names import Names
-from opskit.progress import LINES_KEPT, Progress
-from opskit.results import HostResult, Results
+from opskit.progress import MOST_CELLS, Progress, foremost
+from opskit.results import WORST_FIRST, HostResult, Results
 from opskit.settings import Settings
 from opskit.work.draft import Draft
 
@@ -78,12 +79,83 @@ def test_a_step_that_was_never_sent_does_not_leave_running() -> None:
     assert progress.chunks[0].ended == {"unreachable": 1}
 
 
-def test_the_last_lines_are_kept() -> None:
-    """Of what hosts print only the last lines stay, with their host's name."""
-    plan = planned()
-    lines = [events.Output(plan.steps[0], "stdout", f"line {number}") for number in range(LINES_KEPT + 3)]
-    progress = folded(events.RunStarted(plan), *lines)
-    assert list(progress.lines) == [("h0", f"line {number}") for number in range(3, LINES_KEPT + 3)]
+def cells(progress: Progress) -> list[tuple[str, str]]:
+    """Each cell's hosts and state."""
+    return [(",".join(cell.hosts), cell.status) for cell in progress.cells]
+
+
+def test_each_host_has_a_cell_that_follows_it() -> None:
+    """It waits, runs, and then shows what mattered most of all that it did."""
+    plan = planned(3, chunk=3)
+    first, second, third = plan.steps
+    begun = (events.RunStarted(plan), events.StepStarted(first), events.StepStarted(second), ended(first))
+    assert cells(folded(*begun)) == [("h0", "ok"), ("h1", "running"), ("h2", "not_started")]
+    later = folded(*begun, ended(second, "failed"), ended(third, "unreachable"))
+    assert cells(later) == [("h0", "ok"), ("h1", "failed"), ("h2", "unreachable")]
+
+
+def test_a_host_runs_until_the_last_of_its_steps_has_ended() -> None:
+    """Between two steps it is at work as well; of different fates the worst is shown."""
+    draft = Draft({}, Settings(), "test")
+    for condition in ("True", "1"):
+        draft.when(condition, "true", Names.of(None, {}, Settings()), "test", last=False, options={})
+    plan = draft.plan(lambda: Inventory([Host("h0")]))
+    first, second = plan.steps
+    begun = (events.RunStarted(plan), events.StepStarted(first), ended(first, "failed"))
+    assert cells(folded(*begun)) == [("h0", "running")]
+    assert cells(folded(*begun, events.StepStarted(second), ended(second))) == [("h0", "failed")]
+
+
+@pytest.mark.parametrize("hosts", [1, MOST_CELLS, MOST_CELLS + 1, 5 * MOST_CELLS])
+def test_many_hosts_share_cells(hosts: int) -> None:
+    """There are never more cells than can be shown, and each host is in one of them, in order."""
+    progress = folded(events.RunStarted(planned(hosts, chunk=hosts)))
+    assert len(progress.cells) <= MOST_CELLS
+    assert [name for cell in progress.cells for name in cell.hosts] == [f"h{number}" for number in range(hosts)]
+    assert all(cell.counts["not_started"] == len(cell.hosts) for cell in progress.cells)
+
+
+def test_a_cell_shows_what_matters_most_of_its_hosts() -> None:
+    """One that failed before those that run, those before what waits, and that before what is done."""
+    assert foremost({"ok", "running", "unknown", "failed"}) == "failed"
+    assert foremost({"ok", "running", "not_started"}) == "running"
+    assert foremost({"ok", "not_started"}) == "not_started"
+    assert foremost({"ok"}) == foremost(set()) == "ok"
+
+
+@given(fates=st.lists(st.sampled_from(WORST_FIRST), min_size=1, max_size=12))
+def test_cells_count_every_host_once(fates: list[Status]) -> None:
+    """Whatever becomes of the hosts, and of whom nothing was heard: the counts add up, and are those of the fates."""
+    plan = planned(12, chunk=12)
+    progress = folded(events.RunStarted(plan), *map(ended, plan.steps, fates))
+    counts = sum((cell.counts for cell in progress.cells), Counter[str]())
+    assert counts == Counter(fates) + Counter({"not_started": 12 - len(fates)})
+
+
+def test_undos_are_counted_by_themselves() -> None:
+    """They belong to no chunk: how many were begun, run, and have ended."""
+    plan = planned(2, chunk=2)
+    first, second = plan.steps
+    begun = (events.RunStarted(plan), events.UndoStarted(first), events.UndoStarted(second))
+    progress = folded(*begun, events.UndoEnded(first, HostResult("h0", None, "undo", "ok")))
+    assert (progress.undone.total, progress.undone.running, progress.undone.ended["ok"]) == (2, 1, 1)
+    assert counts(progress) == [(0, 0, 2)]
+
+
+@pytest.mark.parametrize(("name", "title"), [("deploy", "deploy"), (None, "true")])
+def test_a_run_is_called_by_its_name_or_its_first_command(name: str | None, title: str) -> None:
+    """So that a view of several can tell them apart."""
+    plan = replace(planned(), terms=replace(planned().terms, name=name))
+    assert folded(events.RunStarted(plan)).title == title
+
+
+def test_its_state_is_that_of_its_steps_once_it_is_over() -> None:
+    """It runs until then; a run of no steps ended well."""
+    plan = planned(2, chunk=2)
+    told = (events.RunStarted(plan), ended(plan.steps[0], "failed"), ended(plan.steps[1]))
+    assert folded(*told).status == "running"
+    assert folded(*told, events.RunEnded(Results(()))).status == "failed"
+    assert folded(events.RunEnded(Results(()))).status == "ok"
 
 
 def test_the_end_ends_it_whatever_is_missing() -> None:

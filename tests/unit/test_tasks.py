@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opskit.progress import Progress
+    from opskit.showing import Shown
 
 FLEET = Inventory([Host("a", address="local"), Host("b", address="local", roles={"web"})])
 
@@ -931,15 +932,8 @@ def test_a_block_can_be_awaited(log: Log) -> None:
 
 def test_progress_is_painted_by_the_outermost_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view shows the tasks of each chunk, as they end; what runs inside of tasks shows nothing."""
-    shown: list[list[tuple[int, int, int, bool]]] = []
-
-    class Watching(views.Silent):
-        def paint(self, progress: Progress) -> None:
-            shown.append([(part.running, part.left, part.ended["ok"], part.over) for part in progress.chunks])
-
-        close = paint
-
-    monkeypatch.setattr(views, "choose", Watching)
+    seen: list[Shown] = []
+    monkeypatch.setattr(views, "choose", seen.append)
     go = threading.Event()
 
     def inner() -> None:
@@ -954,14 +948,43 @@ def test_progress_is_painted_by_the_outermost_alone(monkeypatch: pytest.MonkeyPa
         session.run(int)
     until(lambda: statuses(session.results) == "ok ok running not_started")
     until(lambda: "1 running" in repr(session))
-    assert shown == []
-    with pytest.raises(TimeoutExceeded):
-        session.wait(0.02)
-    assert shown[-1] == [(1, 0, 2, False), (0, 1, 0, False)]
+    (shown,) = seen
+    assert counted(shown.progress) == [(1, 0, 2, False), (0, 1, 0, False)]
+    assert shown.parts is not None
+    parts = shown.parts()
+    assert [(part.title, part.status) for part in parts] == [
+        ("int", "ok"),
+        ("inner", "ok"),
+        ("wait", "running"),
+        ("int", "not_started"),
+    ]
+    assert [run.title for run in parts[1].runs] == ["true"]
+    assert parts[3].seconds is None
     go.set()
     session.wait()
-    assert all(len(chunks) == 2 for chunks in shown)
-    assert shown[-1] == [(0, 0, 3, True), (0, 0, 1, True)]
+    assert counted(shown.progress) == [(0, 0, 3, True), (0, 0, 1, True)]
+    assert shown.progress.over
+
+
+def counted(progress: Progress) -> list[tuple[int, int, int, bool]]:
+    """Running, left, well ended, over: of each chunk."""
+    return [(part.running, part.left, part.ended["ok"], part.over) for part in progress.chunks]
+
+
+def test_of_many_tasks_a_view_gets_those_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that run and those that went wrong; it would cost more and more to show all."""
+    seen: list[Shown] = []
+    monkeypatch.setattr(views, "choose", seen.append)
+
+    def fail() -> None:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"), parallelize(60) as session:
+        for _ in range(50):
+            session.run(int)
+        session.run(fail)
+    assert seen[0].parts is not None
+    assert [(part.title, part.status) for part in seen[0].parts()] == [("fail", "failed")]
 
 
 def test_a_session_that_is_not_waited_for_goes_on(log: Log) -> None:
@@ -1045,14 +1068,11 @@ def interrupts(monkeypatch: pytest.MonkeyPatch, times: int, when: threading.Even
     """Interrupt whoever waits so often, as soon as it is time."""
     left = [KeyboardInterrupt()] * times
 
-    def paint(show: object) -> Callable[[], None]:
-        def interrupt() -> None:
-            if left and when.is_set():
-                raise left.pop()
+    def interrupt() -> None:
+        if left and when.is_set():
+            raise left.pop()
 
-        return interrupt
-
-    monkeypatch.setattr(bridge, "harmless", paint)
+    monkeypatch.setattr("opskit.tasks.session._nothing", interrupt)
 
 
 def test_an_interrupt_cancels_and_undoes(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:

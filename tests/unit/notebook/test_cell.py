@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opskit.errors import PlanError
-from opskit.notebook.cell import SETTERS, CellBranch, branches
+from opskit.notebook.cell import SETTERS, CellBranch, branches, one_script
 
 
 def read(body: str) -> list[CellBranch]:
@@ -221,8 +221,33 @@ def test_what_resembles_a_branch_is_not_sent_to_hosts(line: str) -> None:
         number = before.count("\n") + 2
         assert refused(f"{before}{line}\n") == (
             f"line {number} of the cell: `{line.split(maxsplit=1)[0].rstrip(':')}` begins no branch; "
-            "write `when CONDITION:` or `else:`"
+            "write `when CONDITION:` or `else:`, at the beginning of the line"
         )
+
+
+@pytest.mark.parametrize(
+    "line", ["  when in_('web'): a", "\twhen not in_('web'): a", "if in_('web'): a", " elif in_(x): a"]
+)
+def test_a_branch_that_is_indented_or_called_otherwise_is_not_sent_to_hosts(line: str) -> None:
+    """B33: nor below another branch, as a line of its script."""
+    for before in ("", "uptime\n", "when y: b\n", "else:\n  b\n"):
+        assert refused(f"{before}{line}\n").startswith(f"line {before.count(chr(10)) + 2} of the cell: `")
+
+
+def test_each_line_of_a_command_knows_where_it_stands() -> None:
+    """Whatever options, comments and blank lines are between; so does each option."""
+    body = "# a\nwhen x: one\n  undo: u\n\n  cwd: /srv\n# b\n  two\n\n# c\n  three\n\nelse:\n  four"
+    first, second = read(body)
+    assert first.command == "one\ntwo\n\nthree"
+    assert first.command_lines == [3, 8, 9, 11]
+    assert first.option_lines == {"undo": 4, "cwd": 6}
+    assert second.command_lines == [14]
+
+
+def test_a_body_without_branches_knows_where_its_lines_stand() -> None:
+    """The blank ones before it are no part of it."""
+    found = one_script("\n\nuptime\n\nhostname\n")
+    assert (found.command, found.line, list(found.command_lines)) == ("uptime\n\nhostname", 4, [4, 5, 6])
 
 
 @pytest.mark.parametrize("body", ["uptime\nwhen x: a\n", "when x: a\nuptime\n", "when x:\n    a\nuptime\n    b\n"])

@@ -131,13 +131,28 @@ def test_two_dashes_end_the_options_too() -> None:
 
 
 def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
-    """B33: and with where all are shown."""
+    """B33: and with the usage, and where all are shown."""
     assert refused("--rolse web uptime") == (
         "%parallel: no flag is called '--rolse'; did you mean '--roles' or '--parse' or '--user'?\n"
-        "%parallel? shows them all"
+        "usage: %parallel [-r ROLES] [-w HOSTS] [-o NAME] [-q] [-n] [--FLAG VALUE ...] COMMAND; "
+        "%parallel? shows every flag"
     )
-    assert "no flag is called '-x'" in refused("-x web")
+    assert "no flag is called '-x'; one-letter flags: -n, -o, -q, -r, -w\n" in refused("-x web")
+    assert "no flag is called '-rweb'; a one-letter flag stands by itself: -r web\n" in refused("-rweb uptime")
+    assert "no flag is called '-qn'; a one-letter flag stands by itself: -q -n\n" in refused("-qn uptime")
     assert "no flag is called '-'" in refused("- web")
+
+
+@pytest.mark.parametrize("dash", ["\N{EN DASH}", "\N{EM DASH}"])
+def test_a_dash_that_a_word_processor_made_is_no_command(dash: str) -> None:
+    """B33: or it would run on every host."""
+    assert "did you mean '--roles'?" in refused(f"{dash}roles web uptime")
+    assert "did you mean '--roles'?" in refused(f"-q {dash}roles web", takes_rest=False)
+
+
+def test_a_value_after_a_flag_that_takes_one_only_joined() -> None:
+    """B33: the line of a cell says how to write it."""
+    assert "a value of --sudo stands after a =, --sudo=postgres;" in refused("--sudo postgres", takes_rest=False)
 
 
 @pytest.mark.parametrize("text", ["-w", "--chunk", "-r web -o", "-w  "])

@@ -1,0 +1,80 @@
+"""The Export button: writes the rows to a file in the kernel's working folder, in the form that is chosen."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ipywidgets import HBox  # type: ignore[import-untyped]  # it has no types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opskit.results import Results
+    from opskit.views.stage import Stage
+
+FORMS: Final[Mapping[str, tuple[str, Callable[[Results, Path], object]]]] = {
+    "HTML": ("html", lambda rows, path: rows.report(path)),
+    "Excel": ("xlsx", lambda rows, path: rows.to_excel(path)),
+    "Markdown": ("md", lambda rows, path: rows.to_markdown(path)),
+    "Parquet": ("parquet", lambda rows, path: rows.to_parquet(path)),
+}
+"""What each form's files end in, and how they are written."""
+
+
+class Export:
+    """The button, and the choice behind it.
+
+    Args:
+        results: The rows as of now.
+        transaction: What the files are named after.
+        stage: Where it speaks.
+
+    Attributes:
+        button: It opens and closes the choice.
+        choice: Empty unless it is open.
+        forms: A button for each form, once they were asked for.
+    """
+
+    def __init__(self, results: Callable[[], Results], transaction: str, stage: Stage) -> None:
+        self._results = results
+        self._transaction = transaction
+        self._stage = stage
+        self.button = stage.button("Export", "Write the rows to a file: HTML, Excel, Markdown or Parquet", self._press)
+        self.choice = HBox()
+        self.choice.add_class("opskit-buttons")
+        self.forms: tuple[Any, ...] = ()
+
+    def _press(self) -> None:
+        if not self.forms:
+            self.forms = tuple(self._form(form) for form in FORMS)
+        self.choice.children = () if self.choice.children else self.forms
+
+    def _form(self, form: str) -> Any:
+        ending = FORMS[form][0]
+        return self._stage.button(form, f"Write a .{ending} file", lambda: self._stage.work(lambda: self._write(form)))
+
+    def _write(self, form: str) -> None:
+        ending, write = FORMS[form]
+        path = reserved(f"opskit-{self._transaction}", ending)
+        try:
+            write(self._results(), path)
+        except BaseException:
+            path.unlink()
+            raise
+        with self._stage.guard:
+            self.choice.children = ()
+        self._stage.say(f"Written: {path.name}, in {path.parent}")
+
+
+def reserved(stem: str, ending: str) -> Path:
+    """An empty file of its own in the working folder: `stem.ending`, or `stem-2.ending` and so on."""
+    for number in count(1):
+        path = Path.cwd() / (f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError  # numbers do not end

@@ -1,0 +1,186 @@
+"""How far something is as HTML, with inline styles alone: it looks the same live, saved, exported and on GitHub."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from opskit.rendering.escape import attribute, html, one_line
+from opskit.rendering.folding import fold
+from opskit.rendering.palette import LOOKS
+from opskit.results import WORST_FIRST
+from opskit.views.now import shown_chunks, told_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opskit.progress import ChunkProgress, Progress
+    from opskit.results import Status
+    from opskit.showing import PartProgress
+
+TITLE: Final = 80
+PARTS: Final = 40
+RUNS: Final = 5
+HOSTS: Final = 120
+"""How many characters of folded names are shown."""
+
+_QUIET: Final = "opacity:.75"
+_LABEL: Final = 96
+_GAP: Final = 12
+_INDENT: Final = 20
+"""In pixels: what comes first in a line, what lies between, and before what is listed."""
+_ROW: Final = f"display:flex;flex-wrap:wrap;align-items:center;gap:0 {_GAP}px"
+_TRACK: Final = (
+    "display:inline-block;width:224px;max-width:100%;height:10px;border-radius:5px;overflow:hidden;"
+    "white-space:nowrap;line-height:0;background:rgba(128,128,128,.25)"
+)
+
+
+def framed(*parts: str) -> str:
+    """Put what is shown into the outermost element; neither MathJax looks into it."""
+    style = "font-size:13px;line-height:1.6;margin:2px 0;text-align:left"
+    return f'<div class="opskit-progress tex2jax_ignore mathjax_ignore" style="{style}">{"".join(parts)}</div>'
+
+
+def heading(status: Status | None, title: str, *facts: str, is_command: bool = False) -> str:
+    """The line on top: symbol and word of a status if there is one, a title, and facts in words."""
+    name = _code(one_line(title, TITLE)) if is_command else f"<b>{html(one_line(title, TITLE))}</b>"
+    ended = "" if status is None else f"<span>{fate(status)}</span>"
+    return f'<div style="{_ROW}">{ended}{name}{_facts(*facts)}</div>'
+
+
+def bars(progress: Progress) -> str:
+    """A bar and counts for each chunk that matters now, and for the undos."""
+    shown = shown_chunks(progress)
+    earlier = shown[0][0] - 1 if shown else 0
+    rows = [quiet(f"{earlier} earlier chunk{'' if earlier == 1 else 's'} ended")] if earlier else []
+    rows += [bar(f"chunk {number}/{len(progress.chunks)}", chunk) for number, chunk in shown]
+    if progress.undone.total:
+        rows.append(bar("undoing", progress.undone))
+    return "".join(rows)
+
+
+def bar(label: str, chunk: ChunkProgress) -> str:
+    """One line: what it is of, how far it is as a bar, and in words."""
+    ended = chunk.ended.total()
+    going = "" if chunk.over or not chunk.running + chunk.left else f"{chunk.running:,} running, {chunk.left:,} left"
+    pieces = "".join(
+        f'<span style="display:inline-block;height:10px;width:{100 * count / max(1, chunk.total):.2f}%;'
+        f'background:{LOOKS[status].colour};opacity:{opacity}"></span>'
+        for status, count, opacity in [
+            *((status, chunk.ended[status], 1) for status in reversed(WORST_FIRST)),
+            ("running", chunk.running, 0.45),
+        ]
+        if count
+    )
+    said = f"{label}: {ended} of {chunk.total} ended"
+    return (
+        f'<div style="{_ROW}"><span style="min-width:{_LABEL}px">{html(label)}</span>'
+        f'<span role="progressbar" aria-label="{attribute(said)}" aria-valuemin="0" aria-valuenow="{ended}" '
+        f'aria-valuemax="{chunk.total}" style="{_TRACK}">{pieces}</span>'
+        f"{_going(counts(chunk.ended), going)}</div>"
+    )
+
+
+def counts(ended: Counter[Status]) -> str:
+    """How many ended with each status, the worst first, with symbol and word."""
+    return "".join(
+        f'<span style="margin-right:10px;white-space:nowrap">{fate(status, f"{ended[status]:,}")}</span>'
+        for status in WORST_FIRST
+        if ended[status]
+    )
+
+
+def fate(status: Status, count: str = "") -> str:
+    """A status as its symbol, in its colour, and its word."""
+    look = LOOKS[status]
+    words = " ".join(filter(None, (count, look.word)))
+    return f'<b style="color:{look.colour}">{look.symbol}</b> {words}'
+
+
+def remark(status: Status, text: str) -> str:
+    """A sentence behind the symbol of a status."""
+    look = LOOKS[status]
+    return f'<div><b style="color:{look.colour}">{look.symbol}</b> {html(text)}</div>'
+
+
+def parts(found: Sequence[PartProgress]) -> str:
+    """A line for each task, or for what a cell did in a transaction, and under it its commands; the last ones."""
+    left = len(found) - PARTS
+    rows = [quiet(f"{left} earlier ones")] if left > 0 else []
+    return "".join([*rows, *map(_part, found[-PARTS:])])
+
+
+def _part(part: PartProgress) -> str:
+    seconds = "" if part.seconds is None else told_seconds(part.seconds)
+    # What a cell has run is a part with one command, its own.
+    own = next((run for run in part.runs if run.title == part.title), None)
+    runs = [run for run in part.runs if run is not own]
+    title = one_line(part.title, TITLE)
+    name = _code(title) if own is not None and own.name is None else f"<span>{html(title)}</span>"
+    left = len(runs) - RUNS
+    below = [quiet(f"{left} earlier commands", indent=_LABEL + _GAP)] if left > 0 else []
+    below += map(_run, runs[-RUNS:])
+    return (
+        f'<div style="{_ROW}"><span style="min-width:{_LABEL}px">{fate(part.status)}</span>{name}'
+        f"{'' if own is None else _run_counts(own)}{_facts(seconds)}</div>{''.join(below)}"
+    )
+
+
+def _run(run: Progress) -> str:
+    title = _code(one_line(run.title, TITLE))
+    return f'<div style="{_ROW};padding-left:{_LABEL + _GAP}px">{title}{_run_counts(run)}</div>'
+
+
+def _run_counts(run: Progress) -> str:
+    # Looked up status by status: a run goes on meanwhile, and what it counts in must not be gone through.
+    ended = Counter({status: sum(chunk.ended[status] for chunk in run.chunks) for status in WORST_FIRST})
+    going = f"{run.running:,} running" if run.running else ""
+    return _going(counts(ended), going)
+
+
+def _going(ended: str, going: str) -> str:
+    """What has ended, and in quieter words what has not."""
+    return f"<span>{ended}{_facts(going)}</span>" if ended or going else ""
+
+
+def _facts(*facts: str) -> str:
+    return "".join(f'<span style="{_QUIET}">{html(fact)}</span>' for fact in facts if fact)
+
+
+def steps(title: str, found: Sequence[tuple[str, Sequence[str]]], most: int = 8) -> str:
+    """Commands with the hosts where they were or would be sent, folded; the first ones."""
+    rows = [f"<div>{html(title)}</div>"]
+    for text, hosts in found[:most]:
+        where = html(one_line(fold(hosts), HOSTS)) + ": " if hosts else ""
+        rows.append(f'<div style="padding-left:{_INDENT}px">{where}{_code(one_line(text, HOSTS))}</div>')
+    if left := len(found) - most:
+        rows += [quiet(f"and {left} more", indent=_INDENT)] if left > 0 else []
+    return "".join(rows)
+
+
+def _code(text: str) -> str:
+    return f'<code style="background:transparent;padding:0;font-size:12px">{html(text)}</code>' if text else ""
+
+
+def lines(found: Sequence[tuple[str, str]]) -> str:
+    """The last lines of output, each behind its host."""
+    return "".join(
+        f'<div class="opskit-line"><span class="opskit-host">{html(host)}</span> {html(line)}</div>'
+        for host, line in found
+    )
+
+
+def quiet(text: str, *, indent: int = 0) -> str:
+    """A line about what is shown, so many pixels from the left."""
+    return f'<div style="{_QUIET};padding-left:{indent}px">{html(text)}</div>'
+
+
+def number(found: Sequence[tuple[str, Sequence[str]]]) -> int:
+    """How many steps: one for each host, and one for a function, which has none."""
+    return sum(len(hosts) or 1 for _, hosts in found)
+
+
+def told_steps(count: int) -> str:
+    """Such as `1 step`, `12 steps`."""
+    return f"{count:,} step{'' if count == 1 else 's'}"

@@ -1,0 +1,178 @@
+"""What a view is given of a run: its hosts' last words, what a rollback would do, and what its buttons call."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import opskit
+from opskit import Host, Inventory, bridge, shared, views
+from opskit.errors import Cancelled, CommandError, RollbackError
+from opskit.testing import Reply, ScriptedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opskit.handle import Handle
+    from opskit.showing import Shown
+
+FLEET = Inventory([Host("a"), Host("b"), Host("c")])
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long here."""
+    monkeypatch.setattr(bridge, "TICK_SECONDS", 0.01)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
+    """What views were made for."""
+    found: list[Shown] = []
+    monkeypatch.setattr(views, "choose", found.append)
+    return found
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, str], Reply]], ScriptedTransport]:
+    """Reach hosts by a transport with this script."""
+
+    def chosen(script: Callable[[str, str], Reply]) -> ScriptedTransport:
+        transport = ScriptedTransport(script)
+        monkeypatch.setattr(shared, "transport", lambda *_: transport)
+        return transport
+
+    return chosen
+
+
+def begun(command: str, running: int, **options: Any) -> Handle:
+    """A run of which so many steps run, and the others have ended."""
+    there, ended, started = threading.Event(), [0], [0]
+
+    def count(event: Any) -> None:
+        ended[0] += event.kind == "step_ended"
+        started[0] += event.kind == "step_started"
+        if started[0] - ended[0] == running and started[0] == len(FLEET):
+            there.set()
+
+    stop = opskit.observe(count)
+    found: Handle = opskit.run(command, hosts=FLEET, wait=False, **options)
+    assert there.wait(5)
+    stop()
+    return found
+
+
+def test_a_view_reads_what_hosts_printed_last(answering: Any, seen: list[Shown]) -> None:
+    """Of those that run and of those that have ended; stderr after stdout; and who printed last comes last."""
+    answering(
+        lambda host, command: (
+            Reply(stdout=b"out\n", stderr=b"err\n" if host == "c" else b"", hangs=host == "b") if command else Reply()
+        )
+    )
+    found = begun("x", running=1)
+    (shown,) = seen
+    assert shown.tails is not None
+    assert {(tail.host, tail.text) for tail in shown.tails(())} == {("a", "out\n"), ("b", "out\n"), ("c", "out\nerr\n")}
+    assert [(tail.host, tail.text) for tail in shown.tails(["b"])] == [("b", "out\n")]
+    assert [tail.host for tail in shown.tails(["c", "a"])] == ["c", "a"]
+    assert shown.tails(["nobody"]) == []
+    found.cancel()
+    with pytest.raises(Cancelled):
+        found.wait()
+
+
+def test_only_the_end_of_what_a_host_printed_is_read(answering: Any, seen: list[Shown]) -> None:
+    """Ten megabytes in one line cost a view no more than a word does."""
+    answering(lambda host, command: Reply(stdout=b"x" * 10_000_000 + b"the end", hangs=True) if command else Reply())
+    found = begun("x", running=3)
+    assert seen[0].tails is not None
+    (tail,) = seen[0].tails(["a"])
+    assert tail.text.endswith("xthe end")
+    assert len(tail.text) <= 2_000
+    found.cancel()
+    with pytest.raises(Cancelled):
+        found.wait()
+
+
+def test_a_view_says_what_a_rollback_would_do(answering: Any, seen: list[Shown]) -> None:
+    """What would be undone where, what has no undo and stays, and where the transaction stands."""
+    answering(lambda host, command: Reply(1 if host == "c" and command else 0))
+    with opskit.parallel(hosts=FLEET, on_error="continue") as session:
+        session.when("server.name < 'c'", "touch x", undo="rm x")
+        session.otherwise("false")
+    (shown,) = seen
+    assert shown.rollback is not None
+    outlook = shown.outlook()
+    assert outlook.state == "failed"
+    assert [(text, sorted(hosts)) for text, hosts in outlook.undone] == [("rm x", ["a", "b"])]
+    assert outlook.kept == [("false", ("c",))]
+    assert {row.status for row in shown.rollback("the test")} == {"ok"}
+    assert shown.outlook().state == "rolled_back"
+    assert shown.outlook().undone == []
+    assert shown.progress.undone.ended["ok"] == 2
+
+
+def test_an_unreachable_host_has_nothing_to_undo_and_keeps_nothing(answering: Any, seen: list[Shown]) -> None:
+    """What was surely never sent is not told of."""
+    answering(lambda host, command: Reply(unreachable="no route" if host != "a" else None))
+    with pytest.raises(CommandError):
+        opskit.run("touch x", hosts=FLEET, undo="rm x")
+    assert seen[0].outlook().undone == [("rm x", ("a",))]
+    assert seen[0].outlook().kept == []
+
+
+def test_who_waits_is_told_of_a_rollback_that_a_button_asked_for(answering: Any, seen: list[Shown]) -> None:
+    """The cell ends when all is undone, in Cancelled, and says what became of it; the rows are there."""
+    transport = answering(
+        lambda host, command: Reply(stdout=b"begun\n", hangs=host == "b") if command == "x" else Reply()
+    )
+    undone: list[Any] = []
+
+    def press() -> None:
+        assert seen[0].rollback is not None
+        undone.append(seen[0].rollback("the test"))
+
+    found = begun("x", running=1, undo="undo x")
+    button = threading.Thread(target=press)
+    button.start()
+    with pytest.raises(Cancelled) as caught:
+        found.wait()
+    button.join(5)
+    assert caught.value.rolled_back is True
+    assert caught.value.__notes__ == ["rolled back: 3 of 3 undone"]
+    assert [row.status for row in caught.value.results] == ["ok", "cancelled", "ok"]
+    assert sorted(command for _, command in transport.sent) == ["undo x"] * 3 + ["x"] * 3
+    assert len(undone[0]) == 3
+
+
+def test_a_run_in_a_begun_transaction_leaves_the_rollback_to_it(answering: Any, seen: list[Shown]) -> None:
+    """One view undoes all of its cells; those of the cells show, and cancel."""
+    answering(lambda host, command: Reply())
+    begun_one = opskit.begin("deploy v42")
+    opskit.run("touch x", hosts=FLEET, undo="rm x", name="links")
+    with opskit.parallelize() as session:
+        session.run(partial(opskit.run, "touch y", hosts=Inventory([Host("a")]), undo="rm y"))
+    whole, run, tasks = seen
+    assert (run.rollback, tasks.rollback) == (None, None)
+    assert run.cancel is not None
+    assert (whole.transaction, whole.cancel) == (begun_one.id, None)
+    assert whole.parts is not None
+    assert [(part.title, part.status) for part in whole.parts()] == [("links", "ok"), ("parallelize", "ok")]
+    assert [run.title for part in whole.parts() for run in part.runs] == ["links", "touch y"]
+    assert [text for text, _ in whole.outlook().undone] == ["rm y", "rm x"]
+    assert whole.rollback is not None
+    assert len(whole.rollback("the test")) == 4
+    with pytest.raises(RollbackError):
+        whole.rollback("again")
+
+
+def test_a_run_in_the_block_of_a_transaction_can_be_undone_by_itself(answering: Any, seen: list[Shown]) -> None:
+    """There is no view of the block that would have the button."""
+    answering(lambda host, command: Reply())
+    with opskit.transaction():
+        opskit.run("touch x", hosts=FLEET, undo="rm x")
+        assert seen[0].rollback is not None
+        assert len(seen[0].rollback("the test")) == 3
