@@ -12,6 +12,7 @@ from opskit import shared
 from opskit.errors import OpskitError
 from opskit.rendering.escape import one_line
 from opskit.scopes import opened
+from opskit.undoing.newer import confirm_order
 from opskit.undoing.rollback import expect_undone, told
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class Enlistment:
     def notes(self) -> list[str]:
         """What is to be said along with the error of the run."""
         return [*self._told, *stays_open(self._scope)]
+
+    def confirm_rollback(self) -> None:
+        """See that a person agrees, if later work stands on it; raises Cancelled, PromptRefused. Blocks."""
+        confirm_order(self._scope.rollback())
 
     def rollback(self, why: str | None, tell: Callable[[Event], object]) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""

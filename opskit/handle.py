@@ -170,9 +170,11 @@ class Handle:
 
         Raises:
             PlanError: It would wait for itself, or hold up async tasks.
+            Cancelled, PromptRefused: As `opskit.journal.rollback`, where later work stands on it; nothing was done.
             RollbackError: Not all could be undone (`.results` has the rows); or it was undone before, says by whom.
         """
         self._expect_elsewhere()
+        self._enlistment.confirm_rollback()
         self._waited_for = True
         undone: Future[None] = Future()
         self._undone = undone

@@ -50,11 +50,13 @@ class Outlook:
         state: Of the transaction: running, succeeded, failed, cancelled, rolling_back, rolled_back and so on.
         undone: Each undo, as its command or function, and the hosts where it would be sent; no host for a function.
         kept: What was or may have been sent, and has no undo, as its command, with the hosts.
+        newer: A line for each transaction that did something on the same hosts later, which stays as it is.
     """
 
     state: str
     undone: Sequence[tuple[str, Sequence[str]]]
     kept: Sequence[tuple[str, Sequence[str]]]
+    newer: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

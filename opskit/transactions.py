@@ -18,6 +18,7 @@ from opskit.results import Results
 from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
 from opskit.showing import Shown
+from opskit.undoing.newer import confirm_order
 from opskit.undoing.rollback import expect_undone
 from opskit.undoing.undos import Callback
 from opskit.views.painter import Painter
@@ -94,12 +95,14 @@ class Transaction:
 
         Raises:
             PlanError: It would hold up async tasks.
+            Cancelled, PromptRefused: As `opskit.journal.rollback`, where later work stands on it; nothing was done.
             RollbackError: Something could not be undone (`.results` has the rows); or it was rolled back before, or is
                 being rolled back: says by whom; or it is called in a task or a callback of its own.
         """
         scope = self.scope
         expect_may_block()
         _expect_elsewhere(scope)
+        confirm_order(scope.rollback())
         return expect_undone(_undone(scope, why, self._progress.apply), scope.id)
 
     @classmethod

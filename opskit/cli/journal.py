@@ -156,8 +156,7 @@ def _document(shown: History) -> dict[str, Any]:
 
 
 def _rollback(given: argparse.Namespace) -> int:
-    from opskit import journal
-    from opskit.journal.confirming import confirm_rollback
+    from opskit.journal.confirming import confirmed_rollback
 
     raised = None
     # Nothing but the answer goes to stdout: what is asked is no part of it.
@@ -166,9 +165,9 @@ def _rollback(given: argparse.Namespace) -> int:
             scope.enter_context(configure(yes=True))
         if given.inventory is not None:
             scope.enter_context(use(given.inventory))
-        confirm_rollback(given.transaction, remedy="give --yes, or set OPSKIT_YES=1")
         try:
-            rows = journal.rollback(given.transaction, given.why, force=given.force)
+            remedy = "give --yes, or set OPSKIT_YES=1"
+            rows = confirmed_rollback(given.transaction, given.why, remedy=remedy, force=given.force)
         except RollbackError as error:
             if error.results is None:
                 raise

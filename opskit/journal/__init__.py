@@ -20,7 +20,7 @@ from opskit.asking import confirmed
 from opskit.errors import JournalError, PlanError, PromptRefused, RollbackError, did_you_mean
 from opskit.frames.journal import COLUMNS, journal_frame
 from opskit.journal.display import Listing
-from opskit.journal.history import NEWEST, History, done_since, summaries
+from opskit.journal.history import NEWEST, History, summaries
 from opskit.journal.history import unfinished as needing_somebody
 from opskit.masking import mask
 from opskit.record.facts import Note
@@ -28,6 +28,7 @@ from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
 from opskit.scopes import begun_here
+from opskit.undoing.newer import confirm_order
 from opskit.undoing.rollback import Rollback, expect_undone
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from opskit.journal.history import Summary
     from opskit.record.facts import Account, Now
     from opskit.record.store import Store
+    from opskit.showing import Outlook
 
 __all__ = [
     "close", "df", "last", "prune", "results", "rollback", "settle", "show", "transactions", "unfinished",
@@ -144,17 +146,10 @@ def results(transaction: str) -> Results:
     return Results(show(transaction).rows(int(number or 0)))
 
 
-def owed(transaction: str) -> list[Account]:
-    """What a rollback would undo, in order."""
+def outlook(transaction: str) -> Outlook:
+    """What a rollback would do, and what was done on the same hosts since."""
     store = shared.store()
-    return Rollback(store, _whole(store, transaction).transaction.id).owed()
-
-
-def newer(transaction: str) -> Listing:
-    """What was done later, and not undone, on hosts where a rollback would undo something."""
-    store = shared.store()
-    hosts = {account.entry.host for account in owed(transaction) if account.entry.host is not None}
-    return Listing(done_since(store, store.now(transaction), hosts))
+    return Rollback(store, _whole(store, transaction).transaction.id).outlook()
 
 
 def rollback(transaction: str, why: str | None = None, *, force: bool = False) -> Results:
@@ -172,6 +167,8 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
         A row for each undo.
 
     Raises:
+        Cancelled, PromptRefused: Later work on the same hosts, with undos of its own, stands on it, and a person who
+            was asked said no, or nobody could answer; `opskit.configure(yes=True)` answers.
         RollbackError: Something is left (`.results` has the rows); or it is rolled back or closed already, or is
             somebody else's who is at it: says who, and since when; or it runs in this very process.
     """
@@ -181,6 +178,7 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
         now, "its own .rollback() ends and undoes it (%opskit transaction rollback, where it was begun by hand)"
     )
     undoing = Rollback(store, now.transaction.id, root=begun_here(now.transaction.id), force=force)
+    confirm_order(undoing)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
         undoing = Rollback(store, now.transaction.id, force=force, calls=_agreed(calls))
     return expect_undone(undoing.wait(why), now.transaction.id)

@@ -1,4 +1,4 @@
-"""The question before a rollback: what it would undo, and what was done on the same hosts since."""
+"""A rollback for a person at a prompt, who first sees what it would undo, and what was done on the same hosts since."""
 
 from __future__ import annotations
 
@@ -11,49 +11,48 @@ from opskit.errors import Cancelled
 from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 from opskit.results import Results
-from opskit.settings import current
+from opskit.settings import configure, current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from opskit.journal.history import Summary
-    from opskit.record.facts import Account
+    from opskit.showing import Outlook
 
 _LISTED: Final = 8
 _LINE: Final = 160
 
 
-def confirm_rollback(transaction: str, *, remedy: str) -> None:
-    """Show a person what would be undone, and ask, unless the setting `yes` answers or nothing is to be undone.
+def confirmed_rollback(transaction: str, why: str | None = None, *, remedy: str, force: bool = False) -> Results:
+    """As `journal.rollback`, once who was asked has agreed; the setting `yes` agrees, and nothing to undo needs nobody.
 
     Args:
         transaction: Its id.
+        why: What the journal says of it.
         remedy: What to set where nobody can answer, for the error.
+        force: Whether an owner on another machine who seems to live is not asked.
 
     Raises:
         Cancelled: The answer was no.
         PromptRefused: Nobody can answer.
-        RollbackError: There is no such transaction.
+        RollbackError: As `journal.rollback`.
     """
-    if current().yes or not (owed := journal.owed(transaction)):
-        return
-    lines = [f"this would undo, newest first, of {transaction}:", *_folded(owed)]
-    if newer := journal.newer(transaction).summaries:
-        lines += ["what was done later on the same hosts stays:", *_bounded(map(_named, newer), len(newer))]
-    if not confirmed("\n".join([*lines, "Undo it?"]), remedy=remedy):
-        raise Cancelled("not confirmed: nothing was undone", Results(()))
+    if not current().yes:
+        outlook = journal.outlook(transaction)
+        question = "\n".join([*_told(transaction, outlook), "Undo it?"])
+        if outlook.undone and not confirmed(question, remedy=remedy):
+            raise Cancelled("not confirmed: nothing was undone", Results(()))
+    with configure(yes=True):
+        return journal.rollback(transaction, why, force=force)
 
 
-def _folded(owed: Sequence[Account]) -> Iterator[str]:
-    """A line for each undo, with its hosts."""
-    hosts: dict[str, list[str]] = {}
-    for account in owed:
-        hosts.setdefault(account.entry.undo or "", []).append(account.entry.host or "a function")
-    return _bounded((f"{fold(names)}: {undo}" for undo, names in hosts.items()), len(hosts))
-
-
-def _named(summary: Summary) -> str:
-    return f"{summary.transaction} {summary.kind} {summary.name or ''} by {summary.who}, {summary.state}"
+def _told(transaction: str, outlook: Outlook) -> Iterator[str]:
+    """What a person should know."""
+    yield f"this would undo, newest first, of {transaction}:"
+    undos = (f"{fold(hosts) or 'a function'}: {undo}" for undo, hosts in outlook.undone)
+    yield from _bounded(undos, len(outlook.undone))
+    if outlook.newer:
+        yield "what was done later on the same hosts stays:"
+        yield from _bounded(outlook.newer, len(outlook.newer))
 
 
 def _bounded(lines: Iterable[str], count: int) -> Iterator[str]:

@@ -15,7 +15,6 @@ from opskit.undoing.order import within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from opskit.record.facts import Account, Kind, Note, Now, Part, TaskEnded
@@ -188,17 +187,6 @@ def unfinished(store: Store) -> list[Summary]:
     """Those that need somebody: abandoned after something was or may have been done, or not wholly undone."""
     found = store.outlines(store.transactions(states=OPEN))
     return [summary for summary in map(Summary.of, found) if summary.what_to_do is not None]
-
-
-def done_since(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[Summary]:
-    """Those begun later that did something on one of these hosts, and have not undone it."""
-    later = store.transactions(since=earlier.transaction.at, limit=NEWEST)
-    found = [
-        outline.now
-        for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], hosts)
-        if any(was_sent(account) and status(account, undo=True) != "ok" for account, _ in outline.alike)
-    ]
-    return list(map(Summary.of, store.outlines(found)))
 
 
 def _row(now: Now, account: Account, *, undo: bool = False) -> HostResult:

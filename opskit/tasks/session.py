@@ -19,6 +19,7 @@ from opskit.settings import current
 from opskit.showing import PartProgress, Shown
 from opskit.tasks.coordinator import Coordinator
 from opskit.tasks.task import Task
+from opskit.undoing.newer import confirm_order
 from opskit.undoing.rollback import expect_undone
 from opskit.views.painter import Painter
 
@@ -177,12 +178,14 @@ class Parallelize:
 
         Raises:
             PlanError: Nothing was begun; or a task of the session itself asks, or it would hold up async tasks.
+            Cancelled, PromptRefused: As `opskit.journal.rollback`, where later work stands on it; nothing was done.
             RollbackError: Something could not be undone (`.results` has the rows); or all was undone before, or
                 somebody is at it: says who.
         """
         expect_may_block()
         coordinator, rows = self._begun, None
         self._expect_outside(coordinator)
+        confirm_order(coordinator.scope.rollback())
         self._waited_for = True
         if not self.done:
             coordinator.cancel(None)

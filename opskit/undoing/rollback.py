@@ -20,6 +20,8 @@ from opskit.results import Results
 from opskit.settings import current as settings_now
 from opskit.showing import Outlook
 from opskit.undoing.compensation import Compensation
+from opskit.undoing.newer import done_since
+from opskit.undoing.newer import told as told_newer
 from opskit.undoing.order import around, arranged, entries, within
 from opskit.undoing.outlook import outlook
 from opskit.undoing.undos import recovered
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from opskit.engine.ports import Transport
     from opskit.events import Event
     from opskit.record.facts import Account, Kind, Part
+    from opskit.record.outline import Outline
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
@@ -90,7 +93,17 @@ class Rollback:
             return Outlook("running", (), ())
         now, parts = self._store.now(self._transaction), self._store.parts(self._transaction)
         owed = self._arranged(now.transaction.kind, parts)
-        return outlook(now.state, owed, parts, self._store.accounts(self._transaction), self._part)
+        found = outlook(now.state, owed, parts, self._store.accounts(self._transaction), self._part)
+        return replace(found, newer=[told_newer(outline.now) for outline in self.newer()])
+
+    def newer(self) -> list[Outline]:
+        """What was begun later, did something on hosts where this would undo something, and is not undone. Blocks."""
+        if self._root is not None and not self._root.written:
+            return []
+        now, parts = self._store.now(self._transaction), self._store.parts(self._transaction)
+        owed = entries(self._arranged(now.transaction.kind, parts))
+        hosts = {account.entry.host for account in owed if account.entry.host is not None}
+        return done_since(self._store, now, hosts) if hosts else []
 
     def _arranged(self, kind: Kind, parts: Sequence[Part]) -> Node:
         own = next((part.kind for part in parts if part.number == self._part), kind)

@@ -419,7 +419,8 @@ def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     written(store, entry(""), at=AT + timedelta(3))
     written(store, *done, intent("", undo=True), outcome("", undo=True), at=AT + timedelta(4))
     written(store, *done, at=AT - timedelta(1))
-    assert [summary.transaction for summary in journal.newer(found).summaries] == [later]
+    (line,) = journal.outlook(found).newer
+    assert line.startswith(later)
 
 
 # Deciding

@@ -12,11 +12,20 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, shared
-from opskit.errors import Cancelled, CommandError, JournalError, PlanError, RollbackError, RollbackRequested
+from opskit.errors import (
+    Cancelled,
+    CommandError,
+    JournalError,
+    PlanError,
+    PromptRefused,
+    RollbackError,
+    RollbackRequested,
+)
 from opskit.record.store import Store
 from opskit.scopes import RootTransaction, Scope, begun_here, open_scope
 from opskit.testing import Reply, ScriptedTransport
 from opskit.transactions import by_hand
+from opskit.undoing import newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,10 +277,67 @@ def test_end_keeps_what_was_done(fleet: Fleet) -> None:
     tx = opskit.begin()
     run("x", hosts="app1")
     tx.end()
-    assert run("y", hosts="app1")[0].transaction != tx.id
+    assert run("y", hosts="app2")[0].transaction != tx.id
     assert [row.command for row in tx.rollback()] == ["undo x"]
     with pytest.raises(RollbackError, match="has ended"):
         tx.on_rollback(print)
+
+
+@pytest.mark.parametrize("how", ["transaction", "run", "tasks", "journal"])
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_who_undoes_what_later_work_stands_on_is_asked(
+    how: str, answer: str, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed what was done on the same hosts since; a no undoes nothing."""
+    asked: list[str] = []
+    monkeypatch.setattr(newer, "confirmed", lambda question, remedy: asked.append(question) or answer == "y")
+    undo, undoing = done_by(how)
+    later = run("later", hosts="app1", name="the later one")[0].transaction
+    if answer == "y":
+        assert [row.command for row in undo()] == ["undo x"]
+    else:
+        with pytest.raises(Cancelled, match="nothing was undone"):
+            undo()
+    assert ("app1:undo x" in fleet.commands) == (answer == "y")
+    (question,) = asked
+    assert f"{later} run the later one" in question
+    assert str(undoing) not in question
+
+
+def done_by(how: str) -> tuple[Callable[[], opskit.Results], str]:
+    """Do something with an undo on app1, in one of these ways; gives what undoes it, and its transaction."""
+    if how == "transaction":
+        with opskit.transaction() as tx:
+            run("x", hosts="app1")
+        return tx.rollback, tx.id
+    if how == "tasks":
+        with opskit.parallelize() as session:
+            session.run(run, "x", hosts="app1")
+        return session.rollback, str(session.results[0].transaction)
+    with opskit.parallel(hosts="app1") as runs:
+        runs.otherwise("x", undo="undo x")
+    found = str(runs.results[0].transaction)
+    return (runs.rollback if how == "run" else lambda: opskit.journal.rollback(found)), found
+
+
+def test_where_nobody_can_answer_what_lies_under_later_work_stays(fleet: Fleet) -> None:
+    """It is said what to do, and the setting `yes` agrees; later work without undos, or elsewhere, asks nobody."""
+    undo, _ = done_by("run")
+    run("y", hosts="app2")
+    opskit.run("cat x", hosts="app1")
+    done_by("transaction")
+    with pytest.raises(PromptRefused, match=r"roll those back first, or set OPSKIT_YES=1"):
+        undo()
+    assert fleet.commands[-1] == "app1:x"
+    with opskit.configure(yes=True):
+        assert len(undo()) == 1
+
+
+def test_what_was_undone_since_is_in_nobodys_way(fleet: Fleet) -> None:
+    """Nothing stands on what is undone any more."""
+    undo, _ = done_by("run")
+    done_by("transaction")[0]()
+    assert len(undo()) == 1
 
 
 def test_leaving_waits_for_what_was_not_waited_for(fleet: Fleet) -> None:
