@@ -42,7 +42,8 @@ def done_since(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[Outl
 def told(now: Now) -> str:
     """A transaction in one line, for a person who decides."""
     begun = now.transaction
-    said = f"{begun.id} {begun.kind} {begun.name or ''} of {begun.at:%Y-%m-%d %H:%M} UTC, {now.state.replace('_', ' ')}"
+    called, state = f"{begun.kind} {begun.name or ''}".strip(), now.state.replace("_", " ")
+    said = f"{begun.id} {called} by {now.owner.who}, begun {begun.at:%Y-%m-%d %H:%M} UTC, {state}"
     return one_line(said, _LINE)
 
 
