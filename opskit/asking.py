@@ -1,11 +1,19 @@
-"""Questions to the person who runs this: in a notebook's front end or a terminal, and nowhere else."""
+"""Questions to the person who runs this: in a notebook's front end, in a run's own view, or in a terminal."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 from opskit.errors import PromptRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+asks_here: Final[ContextVar[Callable[[str], bool] | None]] = ContextVar("opskit_asks_here", default=None)
+"""Who asks for a yes in place of the front end: the view whose button was pressed."""
 
 
 def ask(question: str, *, hidden: bool, remedy: str) -> str:
@@ -34,6 +42,8 @@ def ask(question: str, *, hidden: bool, remedy: str) -> str:
 
 def confirmed(question: str, *, remedy: str) -> bool:
     """Ask for a yes; anything else is a no. Raises as `ask`."""
+    if (asks := asks_here.get()) is not None:
+        return asks(question)
     return ask(f"{question} [y/N]: ", hidden=False, remedy=remedy).strip().lower() in ("y", "yes")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from opskit import events
+from opskit.masking import mask
 from opskit.results import WORST_FIRST
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ class Progress:
                 pass
 
     def _begin(self, plan: Plan) -> None:
-        self.name = plan.name
-        self.title = plan.name or (plan.steps[0].command if plan.steps else "")
+        self.name = None if plan.name is None else mask(plan.name)
+        self.title = self.name or (mask(plan.steps[0].command) if plan.steps else "")
         self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
         steps = Counter(step.host.name for step in plan.steps)
         names = list(steps)

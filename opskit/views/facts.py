@@ -34,7 +34,14 @@ def is_undone(outlook: Outlook | None) -> bool:
     return outlook is not None and outlook.state in ("rolled_back", "closed")
 
 
-def as_html(shown: Shown, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> str:
+def as_html(
+    shown: Shown,
+    seconds: float,
+    parts: Sequence[PartProgress],
+    outlook: Outlook | None,
+    *,
+    name: str = "opskit-progress",
+) -> str:
     """Heading, bars and parts.
 
     Args:
@@ -42,6 +49,7 @@ def as_html(shown: Shown, seconds: float, parts: Sequence[PartProgress], outlook
         seconds: Since it began.
         parts: Its tasks, or what was done in it.
         outlook: What a rollback would do, where that is known.
+        name: The class of the outermost element.
     """
     progress = shown.progress
     if is_transaction(shown):
@@ -51,7 +59,7 @@ def as_html(shown: Shown, seconds: float, parts: Sequence[PartProgress], outlook
         head = markup.heading(
             progress.status, _title(shown), *told, is_command=progress.name is None and shown.parts is None
         )
-    return markup.framed(head, markup.bars(progress), markup.parts(parts))
+    return markup.framed(head, markup.bars(progress), markup.parts(parts), name=name)
 
 
 def as_text(shown: Shown, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -36,10 +37,10 @@ _TRACK: Final = (
 )
 
 
-def framed(*parts: str) -> str:
-    """Put what is shown into the outermost element; neither MathJax looks into it."""
+def framed(*parts: str, name: str = "opskit-progress") -> str:
+    """Put what is shown into the outermost element, of the class `name`; neither MathJax looks into it."""
     style = "font-size:13px;line-height:1.6;margin:2px 0;text-align:left"
-    return f'<div class="opskit-progress tex2jax_ignore mathjax_ignore" style="{style}">{"".join(parts)}</div>'
+    return f'<div class="{name} tex2jax_ignore mathjax_ignore" style="{style}">{"".join(parts)}</div>'
 
 
 def heading(status: Status | None, title: str, *facts: str, is_command: bool = False) -> str:
@@ -150,13 +151,26 @@ def _facts(*facts: str) -> str:
 
 def steps(title: str, found: Sequence[tuple[str, Sequence[str]]], most: int = 8) -> str:
     """Commands with the hosts where they were or would be sent, folded; the first ones."""
+    alike = _alike(found)
     rows = [f"<div>{html(title)}</div>"]
-    for text, hosts in found[:most]:
+    for text, hosts in alike[:most]:
         where = html(one_line(fold(hosts), HOSTS)) + ": " if hosts else ""
         rows.append(f'<div style="padding-left:{_INDENT}px">{where}{_code(one_line(text, HOSTS))}</div>')
-    if left := len(found) - most:
-        rows += [quiet(f"and {left} more", indent=_INDENT)] if left > 0 else []
+    if (left := len(alike) - most) > 0:
+        rows.append(quiet(f"and {left} more", indent=_INDENT))
     return "".join(rows)
+
+
+def _alike(found: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, Sequence[str]]]:
+    """The same, where commands that differ in their host's name alone are one, with that as in a template."""
+    groups: dict[str, list[tuple[str, Sequence[str]]]] = {}
+    for text, hosts in found:
+        own = rf"(?<![\w-]){re.escape(hosts[0])}(?![\w-])" if len(hosts) == 1 else None
+        groups.setdefault(text if own is None else re.sub(own, "{{ server.name }}", text), []).append((text, hosts))
+    return [
+        group[0] if len(group) == 1 else (text, [host for _, hosts in group for host in hosts])
+        for text, group in groups.items()
+    ]
 
 
 def _code(text: str) -> str:

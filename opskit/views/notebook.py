@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opskit.rendering.escape import html
 from opskit.views import facts, markup, place
 from opskit.views.front_end import why_no_buttons
-from opskit.views.style import WITHOUT_KERNEL, what_undoes
+from opskit.views.style import BESIDE_WIDGETS, what_undoes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,8 +137,9 @@ class NotebookView:
     def _bundle(self, told: str, text: str) -> dict[str, str]:
         """What the static display holds; where widgets follow it, also what is to be seen once they are lost."""
         if self._why_not is None:
-            told += f'<div class="opskit-lost" style="display:none">{self._lost}</div>{WITHOUT_KERNEL}'
-        return {"text/html": f'<div class="opskit-static">{told}</div>', "text/plain": text}
+            told += f'<div class="opskit-lost" style="display:none">{self._lost}</div>{BESIDE_WIDGETS}'
+        name = "opskit-static" if text else "opskit-static opskit-empty"
+        return {"text/html": f'<div class="{name}">{told}</div>', "text/plain": text}
 
     @property
     def _how(self) -> str:

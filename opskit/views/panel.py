@@ -68,11 +68,11 @@ class Panel:
         self._export = Export(shown.results, shown.transaction, stage)
         self._cells, self._buttons = VBox(), HBox()
         self._buttons.add_class("opskit-buttons")
-        gone = HTML(f"<div>The kernel that ran this has restarted: {what_undoes(shown.transaction)}</div>")
-        gone.add_class("opskit-gone")
+        self._gone = HTML()
+        self._gone.add_class("opskit-gone")
         shows = (self._bars.widget, self._hovers.widget, self._cells, self._lines.widget, self._buttons)
-        answers = (self._export.choice, stage.note, self.rollback.dialog, self._retry.below)
-        self.box = VBox((HTML(SHEET), *shows, *answers, gone))
+        answers = (self._export.choice, stage.note, stage.dialog, self._retry.below)
+        self.box = VBox((HTML(SHEET), *shows, *answers, self._gone))
         self.box.add_class("opskit-view")
         self._arrange()
 
@@ -100,13 +100,13 @@ class Panel:
                 self._stage.was_heard or now < self._began + OPENING_SECONDS,
             )
             changed = self._bars.paint(key, lambda: self._top(seconds, parts, outlook), now)
-            changed |= self._lines.paint((hosts, found), lambda: _pane(found, is_shown=shown.tails is not None), now)
+            changed |= self._lines.paint((hosts, found), lambda: _pane(found), now)
         if self._grid is not None:
             changed |= self._hovers.paint((shown.progress.changes, found), self._last_lines, now)
         return changed
 
     def end(self, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> None:
-        """Show how it ended: its facts stand in the static display now, the rows of the chosen hosts here."""
+        """Show how it ended; its facts are to be seen in the static display, if that could be updated."""
         self._open_grid()
         results = self._shown.results()
         with self._stage.guard:
@@ -114,7 +114,8 @@ class Panel:
             self.rollback.is_done |= facts.is_undone(outlook)
             if not self.rollback.is_at_it:
                 self._stage.say("")  # it may say that it was being cancelled
-            self._bars.show(self._top(seconds, parts, outlook) if self._is_within else self._states())
+            name = "opskit-progress" if self._is_within else "opskit-ended"
+            self._bars.show(facts.as_html(self._shown, seconds, parts, outlook, name=name) + self._states())
             if self._grid is not None:
                 last = {row.host: last_line(row.stdout + row.stderr) for row in results} if self._grid.alone else {}
                 self._hovers.show(self._grid.hovers(last))
@@ -122,6 +123,7 @@ class Panel:
 
     def forget(self) -> None:
         """Close all widgets; what they can do goes with them."""
+        self._stage.refuse()
         with self._stage.guard:
             close_all([self.box, self._cancel, self._cancel_chosen, self._all_hosts, *self._elsewhere()])
 
@@ -151,7 +153,7 @@ class Panel:
 
     def _top(self, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> str:
         """Everything above the grid, and the look of its cells."""
-        waits = self._is_over or self._stage.was_heard or monotonic() < self._began + OPENING_SECONDS
+        waits = self._stage.was_heard or monotonic() < self._began + OPENING_SECONDS
         can_not = "" if waits or front_end.delivers_clicks() else markup.quiet(CANT)
         return facts.as_html(self._shown, seconds, parts, outlook) + can_not + self._states()
 
@@ -203,7 +205,7 @@ class Panel:
             self._settled()
 
     def _arrange(self) -> None:
-        """Show the buttons that can do something now."""
+        """Show the buttons that can do something now; and have at hand what to say when none can any more."""
         with self._stage.guard:
             chosen, runs = bool(self._chosen), self._shown.cancel is not None and not self._is_over
             buttons = (
@@ -217,9 +219,13 @@ class Panel:
             children = tuple(button for button, is_shown in buttons if is_shown)
             if children != self._buttons.children:
                 self._buttons.children = children
+            undoes = self._shown.rollback is not None and not self.rollback.is_done
+            how = f": {what_undoes(self._shown.transaction)}" if undoes else "."
+            self._gone.value = f"<div>The kernel that ran this has restarted{how}</div>"
 
 
-def _pane(found: Sequence[tuple[str, str]], *, is_shown: bool) -> str:
-    if not is_shown:
+def _pane(found: Sequence[tuple[str, str]]) -> str:
+    if not found:
         return ""
-    return f'<div class="opskit-lines" role="log" aria-label="Last lines of output">{markup.lines(found)}</div>'
+    label = 'role="log" aria-live="off" aria-label="Last lines of output"'  # read aloud, it would never end
+    return f'<div class="opskit-lines" {label}>{markup.lines(found)}</div>'

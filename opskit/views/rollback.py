@@ -7,13 +7,10 @@ from concurrent.futures import Future, wait
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from ipywidgets import HTML, HBox, VBox  # type: ignore[import-untyped]  # it has no types
-
 from opskit.errors import RollbackError
 from opskit.rendering.escape import html, one_line
 from opskit.results.html import as_html
 from opskit.views import facts, markup
-from opskit.views.stage import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +36,6 @@ class Rollback:
 
     Attributes:
         button: It is gone when everything is undone.
-        dialog: The question; empty unless it is asked.
         told: One line on what it came to, as HTML; empty before.
         is_at_it: Whether it undoes something now.
         is_done: Whether nothing is left for it to do.
@@ -51,52 +47,30 @@ class Rollback:
         self._changed = changed
         self._runs = runs
         self.button = stage.button("Rollback", "Undo what was done; shows what that is, and asks before", self._press)
-        self.dialog = VBox()
-        self.dialog.add_class("opskit-dialog")
         self.told = ""
         self.is_at_it = self.is_done = False
 
     def _press(self) -> None:
         self.button.disabled = True
-        self._stage.work(self._ask)
+        self._stage.work(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._ask()
+        finally:
+            self.is_at_it = self.button.disabled = False
 
     def _ask(self) -> None:
         """Say what would be undone, and ask; where nothing would be, only say so."""
-        try:
-            found = self._shown.outlook()
-            if facts.is_undone(found):
-                self._undone_elsewhere()
-            elif not found.undone:
-                self._stage.show(_nothing(found))
-                self.button.disabled = False
-            else:
-                self._stage.say("")
-                yes = self._stage.button("Yes, roll back", "Undo it now", self._agreed, "danger")
-                no = self._stage.button("No", "Undo nothing", self._refused)
-                question = _question(found, still_runs=self._runs())
-                answers = HBox([yes, no])
-                answers.add_class("opskit-buttons")
-                with self._stage.guard:
-                    self.dialog.children = (HTML(question), answers)
-        except BaseException:
-            self.button.disabled = False
-            raise
-
-    def _refused(self) -> None:
-        self.close()
-        self.button.disabled = False
-
-    def _agreed(self) -> None:
-        self.close()
-        self.is_at_it = True
-        self._stage.say("Rolling back …")
-        self._stage.work(self._roll_back)
-
-    def close(self) -> None:
-        """Take the question away."""
-        with self._stage.guard:
-            asked, self.dialog.children = self.dialog.children, ()
-        close_all(asked)
+        found = self._shown.outlook()
+        if facts.is_undone(found):
+            self._undone_elsewhere()
+        elif not found.undone:
+            self._stage.show(_nothing(found))
+        elif self._stage.ask(_question(found, still_runs=self._runs()), "Yes, roll back"):
+            self.is_at_it = True
+            self._stage.say("Rolling back …")
+            self._roll_back()
 
     def _roll_back(self) -> None:
         """Undo it in another thread, showing meanwhile how far that is."""
@@ -122,9 +96,8 @@ class Rollback:
 
     def _tell(self, answer: Future[Results]) -> None:
         """Say what the rollback came to, with a row for each undo; an incomplete one can be tried again."""
-        who = f"by {_user()} at {datetime.now().astimezone():%H:%M:%S}"
+        who = f"by {_user()} at {datetime.now().astimezone():%Y-%m-%d %H:%M}"
         error = answer.exception()
-        self.is_at_it = self.button.disabled = False
         rows = getattr(error, "results", None) if error is not None else answer.result()
         if error is None:
             count = sum(row.ok for row in rows or ())

@@ -7,13 +7,15 @@ from typing import Final
 from opskit.rendering.escape import html
 
 SHEET: Final = """<style>
+.opskit-ended{display:none}
 .opskit-view{padding:2px 0 6px;gap:6px;color:var(--jp-ui-font-color1,inherit);overflow:visible}
 .opskit-view .jupyter-widgets{margin:0;overflow:visible}
-.opskit-view .jupyter-widgets-disconnected::before{display:none}
+.opskit-view.jupyter-widgets-disconnected::before,.opskit-view .jupyter-widgets-disconnected::before{display:none}
+.opskit-view .opskit-view{margin-left:4px;padding-left:12px;border-left:3px solid rgba(128,128,128,.25)}
 .opskit-view .widget-html,.opskit-view .widget-html-content{height:auto;min-height:0;width:100%;line-height:1.4;
   font-size:13px;color:inherit}
-.opskit-view .widget-html:not(:has(.widget-html-content>:not(style))),.opskit-view .widget-vbox:not(:has(*)),
-.opskit-view .widget-hbox:not(:has(*)){display:none}
+.opskit-view .widget-html:not(:has(.widget-html-content>:not(style,.opskit-ended))),
+.opskit-view .widget-vbox:not(:has(*)),.opskit-view .widget-hbox:not(:has(*)){display:none}
 .opskit-view .opskit-buttons{flex-wrap:wrap;gap:6px;height:auto}
 .opskit-view .jupyter-button.widget-button{width:auto;height:26px;line-height:24px;padding:0 12px;border-radius:4px;
   border:1px solid var(--jp-border-color1,#8888);background:var(--jp-layout-color1,transparent);
@@ -23,10 +25,8 @@ SHEET: Final = """<style>
 .opskit-view .jupyter-button.mod-danger{border-color:#d55e00;box-shadow:inset 3px 0 #d55e00}
 .opskit-view button:focus-visible{outline:2px solid var(--jp-brand-color1,#2a86c8);outline-offset:1px}
 .opskit-lines{font-family:var(--jp-code-font-family,monospace);font-size:12px;line-height:17px;height:102px;
-  overflow:hidden;padding:4px 8px;border-radius:4px;background:rgba(128,128,128,.12);
-  display:flex;flex-direction:column;justify-content:flex-end}
-.opskit-lines:empty{display:none}
-.opskit-line{white-space:pre;overflow:hidden;text-overflow:ellipsis;flex:none}
+  overflow:hidden;padding:4px 8px;border-radius:4px;background:rgba(128,128,128,.12)}
+.opskit-line{white-space:pre;overflow:hidden;text-overflow:ellipsis}
 .opskit-host{display:inline-block;min-width:64px;margin-right:8px;opacity:.75}
 .opskit-dialog{padding:8px 12px;border-left:3px solid #d55e00;background:rgba(128,128,128,.12);gap:6px}
 .opskit-gone{display:none}
@@ -58,9 +58,12 @@ SHEET: Final = """<style>
 .opskit-small .widget-toggle-button::after{font-size:12px}
 </style>"""
 
+# A page that was loaded while something ran does not hear what becomes of its displays: there the widgets tell the end.
 # A notebook that is opened without its kernel has "model not found" where the widgets were: that is hidden, and a line
 # says what to do.
-WITHOUT_KERNEL: Final = """<style>
+BESIDE_WIDGETS: Final = """<style>
+.jp-OutputArea-child:has(.opskit-empty)+.jp-OutputArea-child :is(.opskit-ended,
+  .widget-html:has(.opskit-ended)){display:block!important}
 .jp-OutputArea-child:has(.opskit-static)+.jp-OutputArea-child>.jupyter-widgets:not(:has(*)){visibility:hidden;height:0;
   min-height:0;margin:0;padding:0;overflow:hidden}
 .jp-OutputArea-child:has(.opskit-static):has(+ .jp-OutputArea-child>.jupyter-widgets):not(:has(+ .jp-OutputArea-child

@@ -151,6 +151,16 @@ class Notebook:
         """Save the notebook's file."""
         self.page.evaluate(f"() => {PANEL}.context.save()")
 
+    def restart(self) -> None:
+        """Restart the kernel, as its menu does once that is confirmed."""
+        self.page.evaluate(f"() => {PANEL}.sessionContext.session.kernel.restart()")
+
+    def reload(self) -> None:
+        """Save the notebook's file, load the page anew, and wait until it has found its kernel again."""
+        self.save()
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=READY_SECONDS * 1000)
+
     def wait_idle(self, seconds: float = 30.0) -> None:
         """Wait until every started cell has ended and the kernel is idle."""
         self.page.wait_for_function(IDLE, timeout=seconds * 1000)

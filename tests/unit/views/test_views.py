@@ -1,82 +1,44 @@
-"""Progress drawn: counts, symbols, hostile output made harmless, nothing for a moment, and at the same cost always."""
+"""Progress drawn: counts, symbols, hostile output made harmless, nothing invented, and at the same cost always."""
 
 from __future__ import annotations
 
 import io
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import IPython
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from opskit import Host, HostResult, Inventory, Results, events, views
+from opskit import Host, HostResult, Inventory, Results, events, masking, views
 from opskit.fleet.names import Names
-from opskit.progress import ChunkProgress, Progress
+from opskit.progress import MOST_CELLS, Cell, ChunkProgress, Progress
+from opskit.rendering.escape import css_string
 from opskit.settings import Settings
-from opskit.views import notebook, terminal
-from opskit.views.moment import shown_chunks
+from opskit.showing import Outlook, PartProgress, Shown, Tail
+from opskit.views import facts, markup, notebook, terminal
+from opskit.views.now import last_lines, shown_chunks
 from opskit.work.draft import Draft
 from tests.elements import Elements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opskit.results import Status
 
 EVIL = "<img src=x onerror=alert(1)></div>\x1b]0;title\x07\x1b[2J\u202e$a$\r\nsecond"
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
-class Shown:
-    """What a notebook was told to display, and then to show in its place."""
-
-    def __init__(self) -> None:
-        self.first: list[dict[str, str]] = []
-        self.updates: list[dict[str, str]] = []
-
-    def display(self, data: dict[str, str], **_: Any) -> Shown:
-        """Take what is displayed."""
-        self.first.append(data)
-        return self
-
-    def update(self, data: dict[str, str], **_: Any) -> None:
-        """Take what is shown in its place."""
-        self.updates.append(data)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The views' clock."""
-    clock = Clock()
-    monkeypatch.setattr(notebook, "monotonic", clock)
-    monkeypatch.setattr(terminal, "monotonic", clock)
-    return clock
-
-
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    """What the notebook's view displays."""
-    shown = Shown()
-    monkeypatch.setattr("IPython.display.display", shown.display)
-    return shown
-
-
-def progress(hosts: int = 4, *, started: int = 0, ended: tuple[Status, ...] = (), **options: Any) -> Progress:
+def progress(
+    hosts: int = 4, *, command: str = "uptime", started: int = 0, ended: tuple[Status, ...] = (), **options: Any
+) -> Progress:
     """How far a run is of which so many steps have started, and the first ones of them have ended like this."""
     draft = Draft(options, Settings(), "run")
-    draft.everywhere("uptime", Names({}, {}, {}, None), "")
+    draft.everywhere(command, Names({}, {}, {}, None), "")
     plan = draft.plan(lambda: Inventory(Host(f"web{number}") for number in range(1, hosts + 1)))
     found = Progress()
     found.apply(events.RunStarted(plan))
@@ -87,26 +49,24 @@ def progress(hosts: int = 4, *, started: int = 0, ended: tuple[Status, ...] = ()
     return found
 
 
-def told(found: Progress, *lines: str) -> Progress:
-    """The same, with lines that a host printed."""
-    draft = Draft({}, Settings(), "run")
-    draft.everywhere("uptime", Names({}, {}, {}, None), "")
-    step = draft.plan(lambda: Inventory([Host("web1")])).steps[0]
-    for line in lines:
-        found.apply(events.Output(step, "stdout", line))
-    return found
+def shown(found: Progress, tails: Sequence[Tail] = (), **more: Any) -> Shown:
+    """What a view is given of a run."""
+    nothing: dict[str, Any] = {"results": Results, "outlook": lambda: Outlook("running", (), ()), "rollback": None}
+    nothing |= {"cancel": lambda hosts: None, "tails": lambda hosts: tails}
+    return Shown(found, "01TX", **nothing | more)
 
 
-def on_a_page(found: Progress, seconds: float = 12.3) -> str:
+def on_a_page(what: Shown, seconds: float = 12.3) -> str:
     """The text of the notebook's view."""
-    return Elements(notebook.drawn(found, seconds)).text
+    parts = what.parts() if what.parts is not None else ()
+    return Elements(facts.as_html(what, seconds, parts, None)).text
 
 
-def in_a_terminal(found: Progress, seconds: float = 12.3) -> str:
+def in_a_terminal(what: Shown, seconds: float = 12.3) -> str:
     """The text of the terminal's view."""
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(terminal.drawn(found, seconds))
+        console.print(terminal.drawn(what, seconds))
     return captured.get()
 
 
@@ -114,31 +74,42 @@ BOTH = pytest.mark.parametrize("drawn", [on_a_page, in_a_terminal])
 
 
 @BOTH
-def test_counts_are_told_with_symbol_and_word(drawn: Callable[[Progress], str]) -> None:
+def test_counts_are_told_with_symbol_and_word(drawn: Callable[[Shown], str]) -> None:
     """Each status that there is, failures first; then what runs and what is left; and how long it has been."""
-    text = drawn(progress(9, started=7, ended=("ok", "ok", "failed", "unreachable")))
-    places = [text.index(words) for words in ("✘ 1 failed", "⌀ 1 unreachable", "✔ 2 ok", "3 running", "2 left", "12 s")]
+    text = drawn(shown(progress(9, started=7, ended=("ok", "ok", "failed", "unreachable"))))
+    places = [text.index(words) for words in ("✘ 1 failed", "⌀ 1 unreachable", "✔ 2 ok", "3 running", "2 left")]
     assert places == sorted(places)
     assert "chunk 1/1" in text
+    assert "12 s, about 15 s left" in text
     assert "timeout" not in text
 
 
 @BOTH
-def test_the_runs_name_is_shown(drawn: Callable[[Progress], str]) -> None:
+def test_the_runs_name_is_shown(drawn: Callable[[Shown], str]) -> None:
     """Where it has one."""
-    assert "deploy v42" in drawn(progress(name="deploy v42"))
+    assert "deploy v42" in drawn(shown(progress(name="deploy v42")))
 
 
 @BOTH
-def test_a_chunk_is_shown_while_its_connections_are_made(drawn: Callable[[Progress], str]) -> None:
+def test_no_secret_is_shown(drawn: Callable[[Shown], str]) -> None:
+    """S11: neither in the name of a run nor in its command, which stands where it has no name."""
+    masking.conceal("correct horse")
+    assert "correct horse" not in drawn(shown(progress(name="login correct horse")))
+    found = progress(command="login correct horse")
+    assert "correct horse" not in drawn(shown(found))
+    assert "correct horse" not in drawn(shown(Progress(), parts=lambda: [PartProgress("task", "ok", 1, [found])]))
+
+
+@BOTH
+def test_a_chunk_is_shown_while_its_connections_are_made(drawn: Callable[[Shown], str]) -> None:
     """Before any command runs, and between two chunks, one sees what is waited for."""
-    assert "chunk 1/2" in (text := drawn(progress(4, chunk=2)))
+    assert "chunk 1/2" in (text := drawn(shown(progress(4, chunk=2))))
     assert "0 running" in text
     assert "2 left" in text
     between = progress(4, started=2, ended=("ok", "ok"), chunk=2)
-    assert "chunk 2/2" not in drawn(between)
+    assert "chunk 2/2" not in drawn(shown(between))
     between.apply(events.ChunkEnded(1, good=True))
-    assert "chunk 2/2" in drawn(between)
+    assert "chunk 2/2" in drawn(shown(between))
 
 
 def test_chunks_that_never_began_are_not_shown_in_the_end() -> None:
@@ -147,13 +118,14 @@ def test_chunks_that_never_began_are_not_shown_in_the_end() -> None:
     found.apply(events.ChunkEnded(1, good=False))
     found.apply(events.RunEnded(Results(())))
     assert [number for number, _ in shown_chunks(found)] == [1]
-    assert "running" not in on_a_page(found)
+    assert "running" not in on_a_page(shown(found))
 
 
-def test_nothing_is_known_before_the_run_has_started() -> None:
+@BOTH
+def test_nothing_is_known_before_the_run_has_started(drawn: Callable[[Shown], str]) -> None:
     """A view may be painted at any time."""
     assert shown_chunks(Progress()) == []
-    assert on_a_page(Progress()) == in_a_terminal(Progress()).strip() == "12 s"
+    assert "12 s" in drawn(shown(Progress()))
 
 
 def test_of_many_chunks_the_last_ones_are_shown() -> None:
@@ -162,14 +134,72 @@ def test_of_many_chunks_the_last_ones_are_shown() -> None:
     for number in range(1, 12):
         found.apply(events.ChunkEnded(number, good=True))
     assert [number for number, _ in shown_chunks(found)] == list(range(5, 13))
-    assert on_a_page(found).startswith("4 earlier chunks endedchunk 5/20")
+    assert "4 earlier chunks endedchunk 5/20" in on_a_page(shown(found))
 
 
 @BOTH
-def test_hostile_text_is_shown_as_text(drawn: Callable[[Progress], str]) -> None:
-    """S1, S2: what hosts print, and what a run is called, brings neither markup nor commands for the terminal."""
-    text = drawn(told(progress(name=EVIL), EVIL))
-    assert text.count("<img src=x onerror=alert(1)></div>") == 2
+def test_undos_have_a_bar_of_their_own(drawn: Callable[[Shown], str]) -> None:
+    """While a rollback goes on, and after it."""
+    found = progress(2, started=2, ended=("ok", "failed"))
+    assert "undoing" not in drawn(shown(found))
+    found.undone = ChunkProgress(2, running=1, ended=Counter({"ok": 1}))
+    assert "undoing" in (text := drawn(shown(found)))
+    assert "1 running" in text
+
+
+@BOTH
+def test_each_task_has_a_line(drawn: Callable[[Shown], str]) -> None:
+    """With its fate in symbol and word, and how long it took."""
+    run = progress(3, started=3, ended=("ok", "failed"))
+    parts = [PartProgress("migrate", "ok", 3.2, [run]), PartProgress("restart", "running", None, ())]
+    text = drawn(shown(Progress(chunks=[ChunkProgress(2, running=1)]), parts=lambda: parts))
+    assert "✔ ok" in text
+    assert "migrate" in text
+    assert "3 s" in text
+    assert "◐ running" in text
+    assert "restart" in text
+
+
+def test_commands_stand_under_their_task() -> None:
+    """Each with its counts; of many tasks, and of many commands, the last ones, with a word of the others."""
+    runs = [progress(3, started=3, ended=("ok", "failed")) for _ in range(7)]
+    parts = [PartProgress("old", "ok", 1, ()), *(PartProgress("deploy", "running", 1, runs) for _ in range(40))]
+    text = on_a_page(shown(Progress(chunks=[ChunkProgress(2, running=1)]), parts=lambda: parts))
+    assert "1 earlier ones" in text
+    assert "2 earlier commands" in text
+    assert text.count("uptime✘ 1 failed✔ 1 ok1 running") == 40 * 5
+
+
+def test_commands_that_differ_in_the_hosts_name_are_one() -> None:
+    """Told as a template; what only looks alike stays apart, and of many the first ones are told."""
+    found = [
+        ("rm /srv/web1", ("web1",)),
+        ("rm /srv/web2", ("web2",)),
+        ("rm /srv/web10", ("web1",)),
+        ("rm $", ("web1", "web2")),
+        ("call('x')", ()),
+        *((f"command {number}", ("db1",)) for number in range(9)),
+    ]
+    text = Elements(markup.steps("these:", found)).text
+    assert text.startswith("these:web[1-2]: rm /srv/{{ server.name }}web1: rm /srv/web10web[1-2]: rm $call('x')db1: ")
+    assert text.endswith("command 3and 5 more")
+
+
+def test_a_transaction_tells_what_can_be_undone() -> None:
+    """Its name, its id and its state in words; it has no bars, and no time passes for it."""
+    what = shown(Progress("deploy", "deploy"), cancel=None)
+    outlook = Outlook("rolling_back", [("rm x", ("web1", "web2")), ("call()", ())], [("date", ("web1",))])
+    text = Elements(facts.as_html(what, 12, (), outlook)).text
+    assert text == "transaction deploy01TXis being rolled back3 of 4 steps can be undone"
+    assert facts.as_text(what, 12, (), Outlook("succeeded", (), ())) == "transaction deploy  01TX  ended"
+
+
+@BOTH
+def test_hostile_text_is_shown_as_text(drawn: Callable[[Shown], str]) -> None:
+    """S1, S2: what a run or a task is called brings neither markup nor commands for the terminal."""
+    parts = [PartProgress(EVIL, "ok", 1, ())]
+    text = drawn(shown(progress(name=EVIL), parts=lambda: parts))
+    assert text.count("<img src=x onerror=alert(1)>") == 2
     assert "\x1b]" not in text
     assert not {"\x07", "\u202e", "\r"}.intersection(text)
     assert "\x1b[2J" not in text
@@ -177,83 +207,56 @@ def test_hostile_text_is_shown_as_text(drawn: Callable[[Progress], str]) -> None
 
 def test_hostile_text_brings_no_element_into_a_page() -> None:
     """S1: nothing but what the view itself draws with."""
-    page = Elements(notebook.drawn(told(progress(started=1, name=EVIL), EVIL), 1))
-    assert page.tags == {"div", "span"}
+    parts = [PartProgress(f"task {EVIL}", "ok", 1, [progress(name=EVIL)])]
+    page = Elements(facts.as_html(shown(progress(started=1, name=EVIL)), 1, parts, None))
+    assert page.tags == {"div", "span", "b", "code"}
 
 
-@BOTH
-def test_the_last_lines_of_output_are_shown_while_it_runs(drawn: Callable[[Progress], str]) -> None:
+@given(st.text())
+def test_no_text_ends_a_string_of_css(text: str) -> None:
+    """S1: what stands in a style sheet is letters, digits, blanks and escapes, whatever a host prints."""
+    string = css_string(text)
+    assert string[0] == string[-1] == '"'
+    rest, read = string[1:-1], ""
+    while rest:
+        if rest[0] == "\\":
+            assert rest[7] == " "
+            read, rest = read + chr(int(rest[1:7], 16)), rest[8:]
+        else:
+            assert (rest[0].isascii() and rest[0].isalnum()) or rest[0] == " "
+            read, rest = read + rest[0], rest[1:]
+    assert not set(text) & set('"\\<>{};') - set(read)
+
+
+def test_the_last_lines_of_output_are_shown_in_a_terminal() -> None:
     """Each with its host, on one line, cut."""
-    text = drawn(told(progress(), *(f"line {number}" for number in range(9)), "x" * 1000))
-    assert "line 3" not in text
+    tails = [Tail("web1", "".join(f"line {number}\n" for number in range(9))), Tail("db1", "x" * 1000)]
+    text = in_a_terminal(shown(progress(), tails))
+    assert "line 5" not in text
     assert "line 8" in text
     assert "web1" in text
     assert "x" * 200 not in text
 
 
-def test_lines_of_output_go_when_the_run_has_ended() -> None:
-    """They are in the results then."""
-    found = told(progress(), "line 1")
-    found.apply(events.RunEnded(Results(())))
-    assert "line 1" not in on_a_page(found)
+def test_each_host_has_its_share_of_the_last_lines() -> None:
+    """The one that prints most leaves room for the others; a line's last state is what counts."""
+    tails = [Tail("web1", "a\nb\nc\nd\n"), Tail("db1", "10%\r50%\r"), Tail("app1", "")]
+    assert last_lines(tails, 3) == [("web1", "d"), ("db1", "50%")]
+    assert last_lines(tails[:1], 3) == [("web1", "b"), ("web1", "c"), ("web1", "d")]
 
 
-def test_a_short_run_shows_nothing_in_a_notebook(clock: Clock, shown: Shown) -> None:
-    """What ends within a moment needs no progress."""
-    view = notebook.NotebookView()
-    for _ in range(6):
-        view.paint(progress())
-        clock.now += 0.1
-    view.close(progress())
-    assert shown.first == shown.updates == []
-
-
-def test_a_longer_run_is_one_display_updated_in_place(clock: Clock, shown: Shown) -> None:
-    """It comes after a moment, is painted some times a second, and shows the end."""
-    view = notebook.NotebookView()
-    for _ in range(20):
-        clock.now += 0.1
-        view.paint(progress(started=2))
-    assert len(shown.first) == 1
-    assert len(shown.updates) in (4, 5)
-    view.close(progress(started=4, ended=("ok",) * 4))
-    assert "✔ 4 ok" in Elements(shown.updates[-1]["text/html"]).text
-    assert [data["text/plain"] for data in shown.first] == [""]
-
-
-def test_a_short_run_shows_nothing_in_a_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a character."""
-    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    view = terminal.TerminalView()
-    clock.now += 0.6
-    view.paint(progress())
-    view.close(progress())
-    assert stream.getvalue() == ""
-
-
-def test_a_longer_run_is_drawn_on_standard_error(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bars are painted after a moment."""
-    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    view = terminal.TerminalView()
-    clock.now += 0.8
-    view.paint(progress(started=2))
-    view.close(progress())
-    assert "2 running" in stream.getvalue()
-
-
-@pytest.mark.parametrize("draw", [notebook.drawn, terminal.drawn], ids=["notebook", "terminal"])
-def test_drawing_costs_the_same_at_any_number_of_hosts(draw: Callable[[Progress, float], object]) -> None:
-    """Neither hosts nor chunks are gone through; the run here has ten thousand of each."""
+@pytest.mark.parametrize("drawn", [on_a_page, terminal.drawn], ids=["notebook", "terminal"])
+def test_drawing_costs_the_same_at_any_number_of_hosts(drawn: Callable[[Shown, float], object]) -> None:
+    """Neither hosts nor chunks are gone through; the run here has a hundred thousand of each."""
 
     def cost(hosts: int) -> float:
         found = Progress(chunks=[ChunkProgress(1, over=True) for _ in range(hosts)])
         for chunk in found.chunks[: hosts // 2]:
             chunk.ended["ok"] = 1
-        return min(_seconds(lambda: draw(found, 1)) for _ in range(20))
+        found.cells = [Cell((f"web{number}",)) for number in range(min(hosts, MOST_CELLS))]
+        return min(_seconds(lambda: drawn(shown(found), 1)) for _ in range(20))
 
-    assert cost(100_000) < 5 * cost(100)
+    assert cost(100_000) < 5 * cost(500)
 
 
 def _seconds(function: Callable[[], object]) -> float:
@@ -271,21 +274,25 @@ class Kernel:
 
 def test_the_view_fits_where_the_caller_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel has the notebook's; else a terminal has bars, and what is no terminal nothing."""
+    what = shown(Progress())
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
-    assert isinstance(views.choose(), views.Silent)
+    assert views.choose(what) is None
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    assert isinstance(views.choose(), terminal.TerminalView)
+    assert isinstance(views.choose(what), terminal.TerminalView)
     monkeypatch.setattr(IPython, "get_ipython", lambda: Kernel(None))
-    assert isinstance(views.choose(), terminal.TerminalView)
+    assert isinstance(views.choose(what), terminal.TerminalView)
     monkeypatch.setattr(IPython, "get_ipython", lambda: Kernel(object()))
-    assert isinstance(views.choose(), notebook.NotebookView)
+    assert isinstance(views.choose(what), notebook.NotebookView)
     monkeypatch.setattr(IPython, "get_ipython", lambda: None)
     monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
-    assert isinstance(views.choose(), views.Silent)
+    assert views.choose(what) is None
 
 
-def test_silence_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever it is given."""
-    views.Silent().paint(progress())
-    views.Silent().close(progress())
-    assert capsys.readouterr() == ("", "")
+def test_a_terminals_bars_stand_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is painted, and they are gone in the end."""
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    view = terminal.TerminalView(shown(progress(started=2)))
+    assert view.paint()
+    view.close()
+    assert "2 running" in stream.getvalue()

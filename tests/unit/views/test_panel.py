@@ -1,0 +1,595 @@
+"""The widgets of a run without a front end: what they show, what their buttons do, and what is left when they go."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import IPython
+import pytest
+from ipywidgets import HTML, Button, VBox  # type: ignore[import-untyped]  # it has no types
+from ipywidgets.widgets import widget as ipywidgets_widget  # type: ignore[import-untyped]  # it has no types
+
+from opskit import Host, HostResult, Inventory, Results, events, views
+from opskit.asking import confirmed
+from opskit.errors import Cancelled, CommandError, InventoryError, OpskitError, RollbackError
+from opskit.fleet.names import Names
+from opskit.progress import Progress
+from opskit.settings import Settings
+from opskit.showing import Outlook, Shown, Tail
+from opskit.views import front_end, notebook, panel
+from opskit.views.notebook import MOST_KEPT, NotebookView
+from opskit.work.draft import Draft
+from tests.elements import Elements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from opskit.work.plan import Step
+
+EVIL = '</style><img src=x onerror=alert(1)>\x1b[2J\u202e"}*{display:none}'
+UNDONE: tuple[tuple[str, Sequence[str]], ...] = (("rm a", ("web1", "web2")), ("call()", ()))
+
+
+class Run:
+    """A run of so many hosts that goes on as a test says, and what its view is given."""
+
+    def __init__(self, hosts: int = 3, **more: Any) -> None:
+        draft = Draft({}, Settings(), "run")
+        draft.everywhere("uptime", Names({}, {}, {}, None), "")
+        plan = draft.plan(lambda: Inventory(Host(f"web{number}") for number in range(1, hosts + 1)))
+        self.steps: list[Step] = list(plan.steps)
+        self.progress = Progress()
+        self.progress.apply(events.RunStarted(plan))
+        for step in self.steps:
+            self.progress.apply(events.StepStarted(step))
+        self.rows: list[HostResult] = []
+        self.again: list[Sequence[HostResult]] = []
+        self.cancelled: list[Collection[str] | None] = []
+        self.outlook = Outlook("running", UNDONE, [("date", ("web3",))])
+        self.line = "line"
+        self.why: list[str] = []
+        self.undo: Callable[[], Results] = lambda: Results((HostResult("web1", None, "rm a", "ok"),))
+        given: dict[str, Any] = {"cancel": self.cancelled.append, "tails": self.tails, "rollback": self.rollback}
+        self.shown = Shown(self.progress, "01TX", results=self.results, outlook=lambda: self.outlook, **given | more)
+
+    def end(self, *statuses: Any) -> Run:
+        """Let the hosts end like this, one by one, and the run with the last one."""
+        for step, status in zip(self.steps, statuses, strict=True):
+            row = HostResult(step.host.name, None, "uptime", status, stdout=f"said by {step.host.name}\n", chunk=1)
+            self.rows.append(row)
+            self.progress.apply(events.StepEnded(step, row))
+        self.progress.apply(events.RunEnded(Results(())))
+        return self
+
+    def results(self) -> Results:
+        """The rows as of now."""
+        return Results(tuple(self.rows), again=self.run_again)
+
+    def run_again(self, rows: Sequence[HostResult]) -> Results:
+        """Note it; they end well this time."""
+        self.again.append(rows)
+        return Results(tuple(HostResult(row.host, None, "uptime", "ok") for row in rows))
+
+    def tails(self, hosts: Collection[str]) -> list[Tail]:
+        """What hosts have printed last."""
+        return [Tail(host, f"{self.line} of {host} {EVIL}\n") for host in hosts or ("web1", "web2")]
+
+    def rollback(self, why: str) -> Results:
+        """Note why."""
+        self.why.append(why)
+        return self.undo()
+
+
+class Displays:
+    """What a notebook was told to display, and then to show in its place."""
+
+    def __init__(self) -> None:
+        self.first: list[dict[str, Any]] = []
+        self.updates: list[dict[str, Any]] = []
+
+    def display(self, data: dict[str, Any], **_: Any) -> Displays:
+        """Take what is displayed."""
+        self.first.append(data)
+        return self
+
+    def update(self, data: dict[str, Any], **_: Any) -> None:
+        """Take what is shown in its place."""
+        self.updates.append(data)
+
+    @property
+    def last(self) -> str:
+        """The text of the last update."""
+        return Elements(str(self.updates[-1]["text/html"])).text
+
+
+@pytest.fixture(autouse=True)
+def displays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Displays]:
+    """A front end where somebody can click, that delivers clicks."""
+    displays = Displays()
+    monkeypatch.setattr("IPython.display.display", displays.display)
+    monkeypatch.setattr(notebook, "why_no_buttons", lambda: None)
+    monkeypatch.setattr(front_end, "delivers_clicks", lambda: True)
+    yield displays
+    while notebook._kept:
+        notebook._kept.pop().forget()
+
+
+def painted(run: Run) -> NotebookView:
+    """The view of a run, painted once."""
+    view = NotebookView(run.shown)
+    view.paint()
+    return view
+
+
+def panel_of(view: NotebookView) -> panel.Panel:
+    """Its widgets."""
+    assert view._panel is not None
+    return view._panel
+
+
+def inside(widget: Any) -> Iterator[Any]:
+    """A widget, and all that is in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from inside(child)
+
+
+def buttons(view: NotebookView) -> dict[str, Any]:
+    """The buttons that are shown, by their words."""
+    return {widget.description: widget for widget in inside(panel_of(view).box) if isinstance(widget, Button)}
+
+
+def text(view: NotebookView) -> str:
+    """What the widgets say."""
+    pieces = [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    return "\n".join(Elements(piece).text for piece in pieces if not piece.startswith("<style>"))
+
+
+def press(view: NotebookView, words: str) -> None:
+    """Press a button, and wait until the threads that it began have ended, or ask."""
+    before = set(threading.enumerate())
+    buttons(view)[words].click()
+    settled(view, before)
+
+
+def settled(view: NotebookView, before: set[threading.Thread]) -> None:
+    """Wait until the threads of buttons that are not among these have ended, or ask."""
+    while begun := [thread for thread in set(threading.enumerate()) - before if thread.name == "opskit-button"]:
+        with suppress(RuntimeError):  # it is only about to start
+            begun[0].join(0.01)
+        if "No" in buttons(view):
+            return
+
+
+def answer(view: NotebookView, words: str) -> None:
+    """Answer a question, and wait as after a press."""
+    buttons(view)[words].click()
+    while words in buttons(view):
+        pass
+    settled(view, {thread for thread in threading.enumerate() if thread.name != "opskit-button"})
+
+
+def choose(view: NotebookView, cell: int | None) -> None:
+    """Press a cell of the grid."""
+    grid = panel_of(view)._grid
+    assert grid is not None
+    grid._buttons.index = cell
+
+
+def test_a_run_is_two_displays(displays: Displays) -> None:
+    """A static one, empty while the widgets show the same, and the widgets with a line for where they can't live."""
+    run = Run()
+    view = painted(run)
+    assert len(displays.first) == 2
+    static, live = displays.first
+    assert set(static) == {"text/html", "text/plain"}
+    assert "chunk" not in static["text/html"]
+    assert set(live) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert "opskit rollback 01TX" in live["text/html"]
+    run.end("ok", "ok", "failed")
+    view.close()
+    assert "✘ 1 failed✔ 2 ok" in displays.last
+    assert "✘ 1 failed  ✔ 2 ok" in displays.updates[-1]["text/plain"]
+    assert panel_of(view)._bars.widget.value.startswith('<div class="opskit-ended ')
+
+
+def test_nothing_is_sent_when_nothing_has_changed() -> None:
+    """Painting again sends no message, until something happens."""
+    run = Run()
+    view = painted(run)
+    values = [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    assert not view.paint()
+    assert values == [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    run.end("ok", "ok", "ok")
+    assert view.paint()
+
+
+def test_at_most_ten_messages_are_sent_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is painted, and whatever changes."""
+    now = 1000.0
+    monkeypatch.setattr(panel, "monotonic", lambda: now)
+    run = Run()
+    view = painted(run)
+    sent: list[object] = []
+    for widget in inside(panel_of(view).box):
+        if isinstance(widget, HTML):
+            widget.observe(sent.append, "value")
+    for tick in range(100):
+        now += 0.01
+        run.progress.apply(events.UndoStarted(run.steps[0]))
+        run.line = f"line {tick}"
+        view.paint()
+    assert 5 < len(sent) <= 10
+
+
+def test_cells_say_state_and_last_line() -> None:
+    """S1: in style sheets that nothing a host prints can end."""
+    run = Run()
+    view = painted(run)
+    grid = panel_of(view)._grid
+    assert grid is not None
+    sheets = grid.states() + panel_of(view)._hovers.widget.value
+    assert sheets.count("<") == sheets.count("<style>") + sheets.count("</style>")
+    assert "line of web1" in sheets
+    assert "running" in sheets
+    assert '[value="2"]' in sheets
+
+
+def test_many_hosts_share_cells() -> None:
+    """Then a cell counts them."""
+    view = painted(Run(900))
+    grid = panel_of(view)._grid
+    assert grid is not None
+    assert not grid.alone
+    assert len(grid._buttons.options) == 300
+    assert "3 running" in panel_of(view)._hovers.widget.value.replace("\\", "")
+
+
+def test_a_chosen_host_narrows_lines_and_then_rows() -> None:
+    """Until "All hosts" is pressed."""
+    run = Run()
+    view = painted(run)
+    choose(view, 1)
+    panel_of(view)._lines._due = 0
+    view.paint()
+    assert "line of web2" in text(view)
+    assert "line of web1" not in text(view)
+    run.end("ok", "ok", "failed")
+    view.close()
+    assert "said by web2" in text(view)
+    assert "said by web1" not in text(view)
+    press(view, "All hosts")
+    assert "said by" not in text(view)
+    assert "All hosts" not in buttons(view)
+
+
+def test_cancel_ends_all_or_the_chosen_hosts() -> None:
+    """Its words say which; it is gone when the run has ended."""
+    run = Run()
+    view = painted(run)
+    assert set(buttons(view)) == {"Cancel", "Rollback"}
+    choose(view, 1)
+    press(view, "Cancel web2")
+    press(view, "Cancel")
+    assert run.cancelled == [("web2",), None]
+    assert buttons(view)["Cancel"].disabled
+    run.end("ok", "cancelled", "cancelled")
+    view.close()
+    assert "Cancel" not in buttons(view)
+    assert "Cancelling" not in text(view)
+    panel_of(view)._cancel.click()  # as a click that came late
+    panel_of(view)._cancel_chosen.click()
+    assert len(run.cancelled) == 2
+
+
+def test_an_error_of_a_button_is_one_line() -> None:
+    """An OpskitError as it says; another one with its type."""
+
+    def cancel(hosts: object) -> None:
+        raise errors.pop()
+
+    errors: list[Exception] = [ValueError("what\nis this"), InventoryError("no such host")]
+    view = painted(Run(cancel=cancel))
+    press(view, "Cancel")
+    assert "✘ no such host" in text(view)
+    press(view, "Cancel")
+    assert "✘ ValueError: what ⏎ is this" in text(view)
+
+
+def test_a_rollback_says_what_it_undoes_and_asks() -> None:
+    """How much can be undone, newest first, folded; what stays; and that what runs is cancelled first."""
+    run = Run()
+    view = painted(run)
+    press(view, "Rollback")
+    told = text(view)
+    assert "It still runs, and is cancelled first. This undoes 3 of 4 steps, newest first:web[1-2]: rm acall()" in told
+    assert "1 step without an undo, which stay as they are:web3: date" in told
+    assert buttons(view)["Rollback"].disabled
+    answer(view, "No")
+    assert not run.why
+    assert "No" not in buttons(view)
+    assert not buttons(view)["Rollback"].disabled
+
+
+def test_a_rollback_is_done_once_and_says_by_whom(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows follow; the button is gone, and the static display tells of it, too."""
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    run = Run().end("ok", "ok", "ok")
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    assert "still runs" not in text(view)
+    answer(view, "Yes, roll back")
+    assert run.why == ["the Rollback button"]
+    assert "rolled back by ada at" in text(view)
+    assert "1 of 1 undone" in displays.last
+    assert "Rollback" not in buttons(view)
+    assert "has restarted." in text(view)  # and nothing of another rollback
+    assert "opskit rollback" not in displays.last
+
+
+def test_an_incomplete_rollback_can_be_tried_again() -> None:
+    """What it came to is told, with its rows."""
+
+    def fail() -> Results:
+        error = RollbackError("rollback incomplete: 0 of 1 undone")
+        error.results = Results((HostResult("web1", None, "rm a", "failed", stderr="busy"),))
+        raise error
+
+    run = Run().end("ok", "ok", "ok")
+    run.undo = fail
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    answer(view, "Yes, roll back")
+    assert "✘ rollback incomplete: 0 of 1 undone (by" in text(view)
+    assert "busy" in text(view)
+    assert not buttons(view)["Rollback"].disabled
+
+
+def test_what_comes_up_on_the_way_is_asked_in_the_view() -> None:
+    """As that later work stands on what is undone: a thread has no other place to ask."""
+    answers: list[bool] = []
+
+    def undo() -> Results:
+        answers.append(confirmed(f"done since:\n  01TY by {EVIL}\nUndo it all the same?", remedy=""))
+        if not answers[-1]:
+            raise Cancelled("not confirmed: nothing was undone", Results(()))
+        return Results(())
+
+    run = Run().end("ok", "ok", "ok")
+    run.undo = undo
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    answer(view, "Yes, roll back")
+    assert "done since:01TY by </style><img" in text(view)
+    answer(view, "No")
+    assert "✘ not confirmed: nothing was undone" in text(view)
+    press(view, "Rollback")
+    answer(view, "Yes, roll back")
+    answer(view, "Yes")
+    assert answers == [False, True]
+    assert "0 of 0 undone" in text(view)
+
+
+def test_nothing_is_asked_where_nothing_can_be_undone() -> None:
+    """It says so, and what stays."""
+    run = Run()
+    run.outlook = Outlook("running", (), [("date", ("web3",))])
+    view = painted(run)
+    press(view, "Rollback")
+    assert "Nothing to undo: what was sent has no undo, and stays as it is:web3: date" in text(view)
+    assert "No" not in buttons(view)
+
+
+def test_what_was_rolled_back_elsewhere_says_by_whom() -> None:
+    """The journal tells that to whoever tries it again."""
+
+    def refuse() -> Results:
+        raise RollbackError("transaction 01TX was rolled back by bob on laptop")
+
+    run = Run()
+    run.outlook, run.undo = Outlook("rolled_back", (), ()), refuse
+    view = painted(run)
+    press(view, "Rollback")
+    assert "was rolled back by bob on laptop" in text(view)
+    assert "Rollback" not in buttons(view)
+
+
+def test_what_failed_is_retried_within_the_view() -> None:
+    """The rows of the retry follow; a view of it would stand there; then there is nothing to retry."""
+    run = Run()
+    places: list[object] = []
+
+    def again(rows: Sequence[HostResult]) -> Results:
+        places.append(views.place.get())
+        return Run.run_again(run, rows)
+
+    run.run_again = again  # type: ignore[method-assign]  # it is noted on the way
+    view = painted(run)
+    assert "Retry failed" not in buttons(view)
+    run.end("ok", "failed", "timeout")
+    view.close()
+    press(view, "Retry failed")
+    assert [[row.host for row in rows] for rows in run.again] == [["web2", "web3"]]
+    assert [isinstance(place, VBox) for place in places] == [True]
+    assert "2 hosts" in text(view)
+    assert "Retry failed" not in buttons(view)
+    assert views.place.get() is None
+
+
+def test_a_retry_that_fails_can_be_tried_again() -> None:
+    """Its error is one line; what failed this time is tried next."""
+
+    def fail(rows: Sequence[HostResult]) -> Results:
+        run.again.append(rows)
+        raise CommandError("1 of 2 did not end well\n  details", Results(tuple(rows[:1]), again=fail))
+
+    run = Run()
+    run.run_again = fail  # type: ignore[method-assign]  # it fails
+    view = painted(run)
+    run.end("ok", "failed", "timeout")
+    view.close()
+    press(view, "Retry failed")
+    assert "✘ 1 of 2 did not end well" in text(view)
+    press(view, "Retry failed")
+    assert [len(rows) for rows in run.again] == [2, 1]
+
+
+def test_a_view_within_another_keeps_its_bars(displays: Displays) -> None:
+    """It has no display of its own, and leaves the retry to the one around it."""
+    around = VBox()
+    token = views.place.set(around)
+    try:
+        run = Run()
+        view = painted(run)
+    finally:
+        views.place.reset(token)
+    run.end("ok", "ok", "failed")
+    view.close()
+    assert not displays.first
+    assert around.children == (panel_of(view).box,)
+    assert "chunk 1/1" in text(view)
+    assert "Retry failed" not in buttons(view)
+
+
+def test_exports_never_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stands in the working folder; the view says its name; what can't be written leaves none."""
+    monkeypatch.chdir(tmp_path)
+    run = Run()
+    view = painted(run)
+    run.end("ok", "ok", "failed")
+    view.close()
+    for name in ("opskit-01TX.md", "opskit-01TX-2.md"):
+        press(view, "Export")
+        press(view, "Markdown")
+        assert f"Written: {name}" in text(view)
+        assert "Markdown" not in buttons(view)
+    assert {path.name for path in tmp_path.iterdir()} == {"opskit-01TX.md", "opskit-01TX-2.md"}
+
+    def fail(*_: object) -> None:
+        raise OpskitError("the disk is full")
+
+    monkeypatch.setattr(Results, "to_excel", fail)
+    press(view, "Export")
+    assert {"HTML", "Excel", "Markdown", "Parquet"} <= set(buttons(view))
+    press(view, "Excel")
+    assert "✘ the disk is full" in text(view)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_it_says_where_clicks_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second after it was opened, until one has come."""
+    now = 1000.0
+    monkeypatch.setattr(panel, "monotonic", lambda: now)
+    monkeypatch.setattr(front_end, "delivers_clicks", lambda: False)
+    view = painted(Run())
+    assert "interrupt the kernel" not in text(view)
+    now += 2
+    view.paint()
+    assert "interrupt the kernel" in text(view)
+    choose(view, 0)
+    now += 1
+    view.paint()
+    assert "interrupt the kernel" not in text(view)
+
+
+def test_without_buttons_the_static_display_says_all(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And why, and what to do: where ipywidgets is not installed, and where nobody can click."""
+    monkeypatch.setattr(notebook, "why_no_buttons", lambda: front_end.NOT_INSTALLED)
+    run = Run()
+    view = painted(run)
+    assert len(displays.first) == 1
+    assert "3 running" in displays.last
+    assert "ipywidgets is not installed" in displays.last
+    assert "%opskit rollback 01TX" in displays.last
+    run.end("ok", "ok", "ok")
+    view.close()
+    assert "✔ 3 ok" in displays.last
+
+
+class Kernel:
+    """What a view asks of a kernel."""
+
+    def __init__(self, subshells: list[str], *, stdin: bool = True, supports: bool = True) -> None:
+        self.kernel = self
+        self.shell_channel_thread = self.manager = self
+        self._allow_stdin = stdin
+        self._supports_kernel_subshells = supports
+        self.list_subshell = lambda: subshells
+
+
+def test_what_the_front_end_can_do_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No person, no buttons; no subshells, no clicks while a cell runs."""
+    monkeypatch.undo()
+    for kernel, clicks in ((Kernel(["1"]), True), (Kernel([]), False), (Kernel(["1"], supports=False), False)):
+        monkeypatch.setattr(IPython, "get_ipython", lambda kernel=kernel: kernel)
+        assert front_end.why_no_buttons() is None
+        assert front_end.delivers_clicks() is clicks
+    monkeypatch.setattr(IPython, "get_ipython", lambda: Kernel([], stdin=False))
+    assert front_end.why_no_buttons() == front_end.NOBODY
+    monkeypatch.setattr(front_end, "find_spec", lambda name: None)
+    assert front_end.why_no_buttons() == front_end.NOT_INSTALLED
+
+
+def test_a_transaction_is_followed_to_its_end(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be undone is asked only when a part has ended; rolled back from another cell, its end is waited for."""
+    monkeypatch.setattr(notebook, "FOLLOWED_SECONDS", 0)
+    asked: list[Outlook] = []
+    states = ["running", "running", "rolling_back", "rolling_back", "rolled_back"]
+
+    def outlook() -> Outlook:
+        asked.append(Outlook(states[len(asked)], UNDONE, ()))
+        return asked[-1]
+
+    parts: list[Any] = []
+    run = Run(cancel=None, tails=None, parts=lambda: parts)
+    shown = Shown(Progress("deploy", "deploy"), "01TX", run.results, outlook, run.rollback, parts=lambda: list(parts))
+    view = NotebookView(shown)
+    view.paint()
+    view.paint()
+    assert len(asked) == 1
+    assert set(buttons(view)) == {"Rollback", "Export"}
+    assert "transaction deploy01TXopen3 of 3 steps can be undone" in text(view)
+    parts.append(run_part("ok"))
+    view.paint()
+    assert len(asked) == 2
+    view.close()
+    assert len(asked) == 5
+    assert "rolled back" in displays.last
+
+
+def run_part(status: Any) -> Any:
+    """Something that a cell did."""
+    from opskit.showing import PartProgress
+
+    return PartProgress("uptime", status, 1.0, ())
+
+
+def test_old_views_keep_no_widgets() -> None:
+    """The newest ones keep their buttons; of others ipywidgets, and the process, remember nothing."""
+    before = len(ipywidgets_widget._instances)
+    view: NotebookView | None = painted(Run().end("ok", "failed", "ok"))
+    assert view is not None
+    view.close()
+    press(view, "Export")
+    press(view, "Retry failed")
+    press(view, "Rollback")  # and nobody answers
+    forgotten = weakref.ref(panel_of(view))
+    view, with_it = None, len(ipywidgets_widget._instances)
+    painted(Run().end("ok", "ok", "ok")).close()
+    of_another = len(ipywidgets_widget._instances) - with_it
+    for _ in range(MOST_KEPT - 1):
+        painted(Run().end("ok", "ok", "ok")).close()
+    for thread in threading.enumerate():
+        if thread.name == "opskit-button":
+            thread.join(5)
+    gc.collect()
+    assert forgotten() is None
+    assert len(ipywidgets_widget._instances) == before + MOST_KEPT * of_another
