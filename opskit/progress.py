@@ -30,6 +30,12 @@ def foremost(statuses: Collection[Status]) -> Status:
     return next((status for status in ("running", "not_started") if status in statuses), "ok")
 
 
+def _commands(plan: Plan) -> str:
+    commands = dict.fromkeys(step.command for step in plan.steps)
+    more = f" (and {len(commands) - 1} more)" if len(commands) > 1 else ""
+    return f"{next(iter(commands), '')}{more}"
+
+
 @dataclass(slots=True)
 class ChunkProgress:
     """The counts of one chunk, in steps.
@@ -93,7 +99,7 @@ class Progress:
 
     Attributes:
         name: What the run is called.
-        title: The same; of a run without a name its first command.
+        title: The same; of a run without a name its first command, and how many more there are.
         chunks: In order; also those that have not begun.
         cells: The hosts, in order, at most `MOST_CELLS`.
         undone: The undos of a rollback, as they are begun.
@@ -144,7 +150,7 @@ class Progress:
 
     def _begin(self, plan: Plan) -> None:
         self.name = None if plan.name is None else mask(plan.name)
-        self.title = self.name or (mask(plan.steps[0].command) if plan.steps else "")
+        self.title = self.name or mask(_commands(plan))
         self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
         steps = Counter(step.host.name for step in plan.steps)
         names = list(steps)

@@ -161,6 +161,15 @@ def steps(title: str, found: Sequence[tuple[str, Sequence[str]]], most: int = 8)
     return "".join(rows)
 
 
+def listed(title: str, found: Sequence[str], most: int = 8) -> str:
+    """Lines below a title; the first ones."""
+    rows = [f"<div>{html(title)}</div>"]
+    rows += (f'<div style="padding-left:{_INDENT}px">{html(one_line(line, HOSTS))}</div>' for line in found[:most])
+    if (left := len(found) - most) > 0:
+        rows.append(quiet(f"and {left} more", indent=_INDENT))
+    return "".join(rows)
+
+
 def _alike(found: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, Sequence[str]]]:
     """The same, where commands that differ in their host's name alone are one, with that as in a template."""
     groups: dict[str, list[tuple[str, Sequence[str]]]] = {}

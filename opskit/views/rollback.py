@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from opskit.errors import RollbackError
 from opskit.rendering.escape import html, one_line
 from opskit.results.html import as_html
+from opskit.settings import configure
 from opskit.views import facts, markup
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Rollback:
 
         def work() -> None:
             try:
-                answer.set_result(rollback(WHY))
+                with configure(yes=True):  # who pressed the button has seen what stands on it
+                    answer.set_result(rollback(WHY))
             except BaseException as error:  # noqa: BLE001 - an undo may be a function of the user's
                 answer.set_exception(error)
 
@@ -129,9 +131,11 @@ def _question(found: Outlook, *, still_runs: bool) -> str:
     asked = markup.steps(
         f"{cancels}This undoes {undone:,} of {markup.told_steps(undone + kept)}, newest first:", found.undone
     )
-    if not found.kept:
-        return asked
-    return asked + markup.steps(f"{markup.told_steps(kept)} without an undo, which stay as they are:", found.kept)
+    if found.kept:
+        asked += markup.steps(f"{markup.told_steps(kept)} without an undo, which stay as they are:", found.kept)
+    if found.newer:
+        asked += markup.listed("Done on the same hosts since, which stays as it is:", found.newer)
+    return asked
 
 
 def _nothing(found: Outlook) -> str:

@@ -149,6 +149,16 @@ def test_a_run_is_called_by_its_name_or_its_first_command(name: str | None, titl
     assert folded(events.RunStarted(plan)).title == title
 
 
+def test_a_run_of_several_commands_says_how_many() -> None:
+    """Its first one alone would be taken for all of it; a command that is the same everywhere is one."""
+    draft = Draft({}, Settings(), "test")
+    names = Names.of(None, {}, Settings())
+    draft.when("server.name == 'h0'", "uptime", names, "test", last=False, options={})
+    draft.otherwise("df", names, "test", {})
+    plan = draft.plan(lambda: Inventory([Host(f"h{number}") for number in range(4)]))
+    assert folded(events.RunStarted(plan)).title == "uptime (and 1 more)"
+
+
 def test_its_state_is_that_of_its_steps_once_it_is_over() -> None:
     """It runs until then; a run of no steps ended well."""
     plan = planned(2, chunk=2)

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import IPython
@@ -18,7 +19,7 @@ from opskit.asking import confirmed
 from opskit.errors import Cancelled, CommandError, InventoryError, OpskitError, RollbackError
 from opskit.fleet.names import Names
 from opskit.progress import Progress
-from opskit.settings import Settings
+from opskit.settings import Settings, settings
 from opskit.showing import Outlook, Shown, Tail
 from opskit.views import front_end, notebook, panel
 from opskit.views.notebook import MOST_KEPT, NotebookView
@@ -314,6 +315,25 @@ def test_a_rollback_says_what_it_undoes_and_asks() -> None:
     assert not run.why
     assert "No" not in buttons(view)
     assert not buttons(view)["Rollback"].disabled
+
+
+def test_later_work_on_the_same_hosts_is_in_the_question() -> None:
+    """Who says yes to it has agreed to that, too, and is asked nothing more on the way."""
+    run = Run().end("ok", "ok", "ok")
+    run.outlook = replace(run.outlook, newer=["01LATER run by bob, <b>succeeded</b>"])
+    agreed: list[bool] = []
+
+    def undo() -> Results:
+        agreed.append(settings.yes)
+        return Results()
+
+    run.undo = undo
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    assert "which stays as it is:01LATER run by bob, <b>succeeded</b>" in text(view)
+    answer(view, "Yes, roll back")
+    assert agreed == [True]
 
 
 def test_a_rollback_is_done_once_and_says_by_whom(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
