@@ -13,6 +13,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
     `%%parallel` and `%parallel` are left to who has them; `%%opsparallel` and `%opsparallel` are always ours.
     """
+    import IPython  # noqa: F401 - who has none is told so, and not of a package that IPython brings
+
     from opskit.notebook import completion, config, magic
 
     magic.install(shell)
