@@ -12,7 +12,6 @@ from opskit import shared
 from opskit.errors import OpskitError
 from opskit.rendering.escape import one_line
 from opskit.scopes import opened
-from opskit.undoing.newer import confirm_order
 from opskit.undoing.rollback import expect_undone, told
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from opskit.results import Results
     from opskit.scopes import Scope, Work
     from opskit.settings import Settings
-    from opskit.showing import Outlook
     from opskit.work.plan import Plan
 
 _NAME: Final = 60
@@ -44,34 +42,16 @@ class Enlistment:
         JournalError, SettingsError: The journal can't be opened.
 
     Attributes:
+        scope: Its part of the transaction.
         rolled_back: Whether all that was sent was undone, since the run ended badly; None if it was not tried.
     """
 
     def __init__(self, kind: Kind, plan: Plan) -> None:
         self._plan = plan
-        self._scope = opened(kind, plan.name)
-        self._outer = self._scope.parent
+        self.scope = opened(kind, plan.name)
+        self._outer = self.scope.parent
         self._told: list[str] = []
         self.rolled_back: bool | None = None
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether it paints nothing: somebody else does, for all that runs beside it."""
-        return self._outer is not None and self._outer.is_silent
-
-    @property
-    def transaction(self) -> str:
-        """The transaction's id, and of a part its number."""
-        return self._scope.id
-
-    @property
-    def is_undone_with_others(self) -> bool:
-        """Whether it is a part of what a person has begun by hand, and undoes as one."""
-        return self._outer is not None and self._outer.is_in_hand
-
-    def outlook(self) -> Outlook:
-        """What a rollback of it would do now. Blocks."""
-        return self._scope.rollback().outlook()
 
     def hold(self, run: Work) -> None:
         """Let the transaction around know of the run, which can be cancelled and read from now on."""
@@ -86,14 +66,14 @@ class Enlistment:
         emit: Callable[[Event], object],
     ) -> Journal:
         """What the engine writes to."""
-        writer = shared.writer(engine, self._scope.root.store)
-        return self._scope.recorder(writer, partial(self._ended, settings, transport, writer, emit))
+        writer = shared.writer(engine, self.scope.root.store)
+        return self.scope.recorder(writer, partial(self._ended, settings, transport, writer, emit))
 
     async def _ended(
         self, settings: Settings, transport: Transport, writer: Writer, emit: Callable[[Event], object], how: How
     ) -> None:
         """Undo a run that ended badly, if it says so; a transaction of its own ends."""
-        scope = self._scope
+        scope = self.scope
         scope.leave()
         if how != "succeeded" and self._plan.terms.on_error == "rollback":
             try:
@@ -109,17 +89,13 @@ class Enlistment:
 
     def notes(self) -> list[str]:
         """What is to be said along with the error of the run."""
-        return [*self._told, *stays_open(self._scope)]
-
-    def confirm_rollback(self) -> None:
-        """See that a person agrees, if later work stands on it; raises Cancelled, PromptRefused. Blocks."""
-        confirm_order(self._scope.rollback())
+        return [*self._told, *stays_open(self.scope)]
 
     def rollback(self, why: str | None, tell: Callable[[Event], object]) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
-        rows = self._scope.rollback().wait(why, tell)
-        self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, self._scope.id)]
-        return expect_undone(rows, self._scope.id)
+        rows = self.scope.rollback().wait(why, tell)
+        self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, self.scope.id)]
+        return expect_undone(rows, self.scope.id)
 
 
 def outcome(scope: Scope, rows: Results, error: BaseException) -> str:

@@ -27,12 +27,13 @@ from opskit.enlistment import Enlistment
 from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, TimeoutExceeded, give_notes, give_results
 from opskit.events import Event, Output, RunEnded
 from opskit.observers import observers
-from opskit.progress import Progress
+from opskit.progress import Progress, WorkProgress
 from opskit.rendering.escape import one_line
 from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
 from opskit.scopes import expect_may_block
-from opskit.showing import PartProgress, Shown
+from opskit.showing import Shown
+from opskit.undoing.confirming import confirm_order
 from opskit.views.painter import Painter
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Handle:
         if not plan.terms.wait:
             left_alone.add(self._future)
         enlistment.hold(self)
-        self._painter = Painter(None if enlistment.is_silent else views.choose(self._shown()), self._future.done)
+        self._painter = Painter(None if enlistment.scope.is_silent else views.choose(self._shown()), self._future.done)
 
     def wait(self, timeout: float | None = None) -> Results:
         """Wait for the end, showing progress meanwhile.
@@ -174,7 +175,11 @@ class Handle:
             RollbackError: Not all could be undone (`.results` has the rows); or it was undone before, says by whom.
         """
         self._expect_elsewhere()
-        self._enlistment.confirm_rollback()
+        confirm_order(self._enlistment.scope.rollback())
+        return self._undo(why)
+
+    def _undo(self, why: str | None) -> Results:
+        """As `rollback`, once whoever wants it knows what stands on it."""
         self._waited_for = True
         undone: Future[None] = Future()
         self._undone = undone
@@ -200,9 +205,9 @@ class Handle:
         """The rows as of now, as `results`."""
         return self.results
 
-    def how_far(self) -> PartProgress:
+    def how_far(self) -> WorkProgress:
         """How far it is, for who shows what it is a part of."""
-        return PartProgress(self._progress.title, self._progress.status, None, (self._progress,))
+        return WorkProgress(self._progress.title, self._progress.status, None, (self._progress,))
 
     @property
     def results(self) -> Results:
@@ -234,13 +239,13 @@ class Handle:
         return self._engine.submit(answered()).result() if self._engine.usable else question(*arguments)
 
     def _shown(self) -> Shown:
-        enlistment = self._enlistment
+        scope = self._enlistment.scope
         return Shown(
             self._progress,
-            enlistment.transaction,
+            scope.id,
             results=lambda: self.results,
-            outlook=enlistment.outlook,
-            rollback=None if enlistment.is_undone_with_others else self.rollback,
+            outlook=scope.outlook,
+            rollback=None if scope.is_undone_with_others else self._undo,
             cancel=self.cancel,
             tails=partial(self._asked, self._run.tails),
         )

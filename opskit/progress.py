@@ -1,10 +1,13 @@
-"""How far a run is: a fold of its events, without clock or display. The same events give the same progress."""
+"""How far a run is: a fold of its events, without clock or display. The same events give the same progress.
+
+Of tasks, which have no events, whoever runs them tells the same.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from opskit import events
 from opskit.masking import mask
@@ -28,12 +31,6 @@ def foremost(statuses: Collection[Status]) -> Status:
     if not _GOOD.issuperset(statuses):
         return min(set(statuses) - _GOOD, key=_SERIOUSNESS.__getitem__)
     return next((status for status in ("running", "not_started") if status in statuses), "ok")
-
-
-def _commands(plan: Plan) -> str:
-    commands = dict.fromkeys(step.command for step in plan.steps)
-    more = f" (and {len(commands) - 1} more)" if len(commands) > 1 else ""
-    return f"{next(iter(commands), '')}{more}"
 
 
 @dataclass(slots=True)
@@ -98,8 +95,8 @@ class Progress:
     """The whole run. Each event costs the same, whatever the number of hosts.
 
     Attributes:
-        name: What the run is called.
-        title: The same; of a run without a name its first command, and how many more there are.
+        name: What it is called.
+        title: The same; of a run without a name its first command, and how many branches more there are.
         chunks: In order; also those that have not begun.
         cells: The hosts, in order, at most `MOST_CELLS`.
         undone: The undos of a rollback, as they are begun.
@@ -116,6 +113,9 @@ class Progress:
     changes: int = 0
     _sent: set[int] = field(default_factory=set)
     _hosts: dict[str, _Host] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.name, self.title = None if self.name is None else mask(self.name), mask(self.title)
 
     def apply(self, event: events.Event) -> None:
         """Take the next event."""
@@ -149,8 +149,10 @@ class Progress:
                 pass
 
     def _begin(self, plan: Plan) -> None:
-        self.name = None if plan.name is None else mask(plan.name)
-        self.title = self.name or mask(_commands(plan))
+        more = len({step.branch for step in plan.steps}) - 1
+        first = plan.steps[0].command if plan.steps else ""
+        self.name, self.title = plan.name, plan.name or (f"{first} (and {more} more)" if more > 0 else first)
+        self.__post_init__()
         self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
         steps = Counter(step.host.name for step in plan.steps)
         names = list(steps)
@@ -172,6 +174,27 @@ class Progress:
         host.cell.counts[before] -= 1
         host.cell.counts[host.status] += 1
 
+    def task_started(self, chunk: int) -> None:
+        """A task of this chunk has begun; sessions of tasks have no events."""
+        self.changes += 1
+        self.chunks[chunk - 1].running += 1
+
+    def tasks_ended(self, chunk: int, fates: Collection[Status]) -> None:
+        """Tasks of this chunk have ended like this."""
+        self.changes += 1
+        self.chunks[chunk - 1].running -= len(fates)
+        self.chunks[chunk - 1].ended.update(fates)
+
+    def chunk_ended(self, chunk: int) -> None:
+        """All tasks of this chunk that began have ended."""
+        self.changes += 1
+        self.chunks[chunk - 1].over = True
+
+    def finish(self) -> None:
+        """All is over."""
+        self.changes += 1
+        self.over = True
+
     @property
     def status(self) -> Status:
         """`running` until it is over; then the fate of its steps that matters most."""
@@ -183,3 +206,28 @@ class Progress:
     def running(self) -> int:
         """Steps that run now."""
         return sum(chunk.running for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkProgress:
+    """How far a task is, or what a cell has begun in a transaction.
+
+    Attributes:
+        title: What it is called.
+        status: Of it as of now.
+        seconds: How long a task has taken; None if it has not begun, and for all else.
+        runs: The commands that it ran.
+    """
+
+    title: str
+    status: Status
+    seconds: float | None
+    runs: Sequence[Progress]
+
+    @classmethod
+    def of(cls, title: str, works: Sequence[WorkProgress]) -> Self:
+        """What several come to."""
+        return cls(title, foremost({work.status for work in works}), None, [run for work in works for run in work.runs])
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", mask(self.title))

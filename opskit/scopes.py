@@ -20,10 +20,9 @@ from opskit import bridge, shared
 from opskit.defaults import Default
 from opskit.errors import Cancelled, InventoryError, PlanError, RollbackError
 from opskit.masking import mask
-from opskit.progress import foremost
+from opskit.progress import Progress, WorkProgress
 from opskit.record.ids import new_id
 from opskit.results import Results
-from opskit.showing import PartProgress
 from opskit.undoing.rollback import Rollback
 from opskit.undoing.undos import Callback
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from opskit.record.recorder import Entered, Recorder, Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
+    from opskit.showing import Outlook
     from opskit.undoing.undos import Undo
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
@@ -62,6 +62,7 @@ class RootTransaction:
         left: Whether who opened it is done with it, whatever became of it: the journal's verbs may take it then.
         written: Whether the journal knows of it.
         is_partly_undone: Whether a part of it was undone, and something of that is left.
+        progress: How far its rollback is, and whether all is over, for who shows it.
     """
 
     def __init__(self, kind: Kind, name: str | None) -> None:
@@ -73,6 +74,7 @@ class RootTransaction:
         self.over = False
         self.is_partly_undone = False
         self.left = False
+        self.progress = Progress(name, f"transaction {name or ''}".strip())
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
         self.written = False
@@ -105,12 +107,17 @@ class RootTransaction:
         """As `end`, on the engine's loop; everything else of it is written then, too."""
         from opskit.record.facts import Ended
 
-        if self.over or not self.written:
-            self.over = True
+        was_over, self.over = self.over, True
+        if was_over or not self.written:
             await writer.flush()
-            return
+        else:
+            await writer.settle(Ended(self.id, "rollback_partial" if self.is_partly_undone else how))
+        self.finish()
+
+    def finish(self) -> None:
+        """All is over: it has ended, or a rollback of it has."""
         self.over = True
-        await writer.settle(Ended(self.id, "rollback_partial" if self.is_partly_undone else how))
+        self.progress.finish()
 
 
 def _notebook() -> str | None:
@@ -134,7 +141,7 @@ class Work(Protocol):
     def commands(self) -> Results:
         """The rows of its commands as of now."""
 
-    def how_far(self) -> PartProgress:
+    def how_far(self) -> WorkProgress:
         """How far it is."""
 
 
@@ -196,9 +203,9 @@ class Scope:
         return self.kind == "task" or (self.parent is not None and self.parent.is_silent)
 
     @property
-    def is_in_hand(self) -> bool:
+    def is_undone_with_others(self) -> bool:
         """Whether it, or what it is a part of, was opened by hand: a person undoes that as one."""
-        return self.by_hand or (self.parent is not None and self.parent.is_in_hand)
+        return self.by_hand or (self.parent is not None and self.parent.is_undone_with_others)
 
     @property
     def cancelled(self) -> bool:
@@ -239,15 +246,13 @@ class Scope:
         """The rows of all commands that were sent from it, in the order of their runs."""
         return Results(tuple(row for work in self.work() for row in work.commands()))
 
-    def parts(self) -> list[PartProgress]:
+    def works(self) -> list[WorkProgress]:
         """How far all is that was begun in it, in order."""
         return [work.how_far() for work in self.work()]
 
-    def how_far(self) -> PartProgress:
-        """How far it is, as a part of what is around it."""
-        parts = self.parts()
-        runs = [run for part in parts for run in part.runs]
-        return PartProgress(self.name or self.kind, foremost({part.status for part in parts}), None, runs)
+    def how_far(self) -> WorkProgress:
+        """How far it is, as work of what is around it."""
+        return WorkProgress.of(self.name or self.kind, self.works())
 
     def facts(self) -> list[Fact]:
         """What the journal does not know yet of this part, and of all that it is a part of."""
@@ -319,16 +324,16 @@ class Scope:
         if isinstance(undo, Callback):
             number = self.root.number()
             entry = entry_of_call(str(undo), undo.packed(), self.root.id, number, self.number)
+            self.root.known[number] = undo  # first: if this is told to have failed, it may be written all the same
             self.write([entry])
-            self.root.known[number] = undo
             _with_functions[self.root.id] = self.root
             return
         part = self.part("run", undo.name)
         packed: PackedTerms = {}
         numbers = [(step, self.root.number()) for step in undo.steps]
         entered = [entry_of_undo(step, self.root.id, number, part.number, packed) for step, number in numbers]
+        self.root.known.update((number, step) for step, number in numbers)  # as above
         part.write(entered)
-        self.root.known.update((number, step) for step, number in numbers)
 
     def leave(self) -> None:
         """Who opened it is done with it; a part's transaction goes on."""
@@ -337,6 +342,10 @@ class Scope:
     def rollback(self) -> Rollback:
         """What undoes it."""
         return Rollback(self.root.store, self.root.id, self.number, self.root)
+
+    def outlook(self) -> Outlook:
+        """What a rollback of it would do now. Blocks."""
+        return self.rollback().outlook()
 
 
 open_scope: Default[Scope | None] = Default("opskit_transaction", None)

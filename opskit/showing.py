@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from opskit.progress import Progress
-    from opskit.results import Results, Status
+    from opskit.progress import Progress, WorkProgress
+    from opskit.results import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +26,39 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
-class PartProgress:
-    """A task of a session, or what a cell began in a transaction.
+class Alike:
+    """Commands that are alike.
 
     Attributes:
-        title: What it is called.
-        status: Of it as of now.
-        seconds: How long it has taken; None if it has not begun, or nobody knows.
-        runs: The commands that it ran.
+        text: Of each, but for the host's own name, which stands as in a template; or a function in words.
+        hosts: Where; none for a function.
     """
 
-    title: str
-    status: Status
-    seconds: float | None
-    runs: Sequence[Progress]
+    text: str
+    hosts: Sequence[str]
+
+    @property
+    def steps(self) -> int:
+        """How many they are."""
+        return len(self.hosts) or 1
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a rollback would do, newest first.
+    """What a rollback would do.
 
     Attributes:
-        state: Of the transaction: running, succeeded, failed, cancelled, rolling_back, rolled_back and so on.
-        undone: Each undo, as its command or function, and the hosts where it would be sent; no host for a function.
-        kept: What was or may have been sent, and has no undo, as its command, with the hosts.
-        newer: A line for each transaction that did something on the same hosts later, which stays as it is.
+        state: Of the transaction, in words.
+        ended: Who has undone or closed it, in a sentence; empty while it can be undone.
+        undone: The undos, newest first.
+        kept: What was or may have been sent and has no undo, newest first.
+        newer: A line for each transaction whose undos on the same hosts are still owed, and that was begun later.
     """
 
     state: str
-    undone: Sequence[tuple[str, Sequence[str]]]
-    kept: Sequence[tuple[str, Sequence[str]]]
+    ended: str = ""
+    undone: Sequence[Alike] = ()
+    kept: Sequence[Alike] = ()
     newer: Sequence[str] = ()
 
 
@@ -67,12 +70,13 @@ class Shown:
         progress: How far it is; a transaction has no chunks.
         transaction: Its id in the journal.
         results: The rows as of now.
-        outlook: What a rollback would do now. Blocks.
-        rollback: Cancels what runs, undoes, and gives a row for each undo; its argument says why. None where what it
-            is a part of is what one rolls back. Blocks.
-        cancel: Ends what runs, on these hosts or on all. None where there is nothing of its own to cancel.
+        outlook: What a rollback would do now. Blocks, and raises JournalError.
+        rollback: Cancels what runs, undoes, and gives a row for each undo; its argument says why. Whoever calls it has
+            seen what later work stands on it. None where what it is a part of is what one rolls back. Blocks, and
+            raises RollbackError, with `.results` where something is left.
+        cancel: Ends what runs, on these hosts or on all; raises InventoryError. None: it is a transaction over cells.
         tails: What these hosts have printed last; of none named, those that printed last, the latest one last. Blocks.
-        parts: Its tasks, or what was done in it; of many those that matter now.
+        works: Its tasks, or what was done in it; of many those that matter now.
     """
 
     progress: Progress
@@ -81,5 +85,10 @@ class Shown:
     outlook: Callable[[], Outlook]
     rollback: Callable[[str], Results] | None
     cancel: Callable[[Collection[str] | None], None] | None = None
-    tails: Callable[[Collection[str]], Sequence[Tail]] | None = None
-    parts: Callable[[], Sequence[PartProgress]] | None = None
+    tails: Callable[[Collection[str]], Sequence[Tail]] = lambda _: ()
+    works: Callable[[], Sequence[WorkProgress]] = tuple
+
+    @property
+    def is_transaction(self) -> bool:
+        """Whether it is a transaction over many cells: nothing of its own runs in it, and it lasts until its end."""
+        return self.cancel is None

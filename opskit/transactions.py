@@ -12,13 +12,12 @@ from opskit.enlistment import outcome, stays_open
 from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
-from opskit.progress import Progress
 from opskit.rendering.escape import one_line, said_by
 from opskit.results import Results
 from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
 from opskit.showing import Shown
-from opskit.undoing.newer import confirm_order
+from opskit.undoing.confirming import confirm_order
 from opskit.undoing.rollback import expect_undone
 from opskit.undoing.undos import Callback
 from opskit.views.painter import Painter
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from opskit.defaults import Change
-    from opskit.events import Event
     from opskit.scopes import Scope
 
 _NAME: Final = 60
@@ -48,7 +46,6 @@ class Transaction:
         self.name = name
         self._scope: Scope | None = None
         self._change: Change[Scope | None] | None = None
-        self._progress = Progress(name, name or "transaction")
 
     @property
     def scope(self) -> Scope:
@@ -103,7 +100,11 @@ class Transaction:
         expect_may_block()
         _expect_elsewhere(scope)
         confirm_order(scope.rollback())
-        return expect_undone(_undone(scope, why, self._progress.apply), scope.id)
+        return self._undo(why)
+
+    def _undo(self, why: str | None) -> Results:
+        """As `rollback`, once whoever wants it knows what stands on it."""
+        return expect_undone(_undone(self.scope, why), self.scope.id)
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -117,16 +118,16 @@ class Transaction:
         self._scope = scope = opened("transaction", self.name)
         scope.by_hand = True
         open_scope.set(scope)
-        self._painter = Painter(views.choose(self._shown(scope)), lambda: scope.root.over)
+        Painter(views.choose(self._shown(scope)), lambda: scope.root.progress.over)
 
     def _shown(self, scope: Scope) -> Shown:
         return Shown(
-            self._progress,
+            scope.root.progress,
             scope.id,
             results=scope.commands,
-            outlook=lambda: scope.rollback().outlook(),
-            rollback=self.rollback,
-            parts=scope.parts,
+            outlook=scope.outlook,
+            rollback=self._undo,
+            works=scope.works,
         )
 
     def end(self) -> None:
@@ -226,13 +227,13 @@ def _undo_for(scope: Scope, failing: BaseException) -> None:
         raise interrupt from failing
 
 
-def _undone(scope: Scope, why: str | None, tell: Callable[[Event], object] | None = None) -> Results:
+def _undone(scope: Scope, why: str | None) -> Results:
     """Undo what was done in a scope; what still runs in it is cancelled before. The rows of the undos."""
     _close_by_hand(scope)
     try:
         scope.cancel()
         scope.join()
-        return scope.rollback().wait(why, tell)
+        return scope.rollback().wait(why, scope.root.progress.apply)
     finally:
         scope.leave()
 

@@ -29,6 +29,11 @@ exit codes:
     2  bad input: an unknown transaction, or one that somebody else is at; nothing was changed
   130  interrupted"""
 
+_JOURNAL_MORE: Final = f"""\
+opskit journal init makes what OPSKIT_JOURNAL=postgresql://... needs, or upgrades it; of a file that happens by itself.
+
+{_CODES}"""
+
 _ROLLBACK_MORE: Final = """\
 Commands are undone from the journal alone, by any process. Functions that another process registered are called only if
 they can be imported, and if a person agrees; --yes does not answer that.
@@ -48,13 +53,17 @@ def add_to(verbs: Any) -> None:
         "journal",
         _journal,
         "show what was run, by whom, and how it ended",
-        _takes("transaction", metavar="TX", nargs="?", help="show this one; the beginning of its id is enough"),
+        _takes(
+            "transaction", metavar="TX", nargs="?", help="show this one; the beginning of its id is enough; or `init`"
+        ),
         _takes("--unfinished", action="store_true", help="those that need somebody, and what to do"),
         _takes("--since", metavar="TIME", help="begun then or later: 2h, 30d, 2026-01-31"),
         _takes("--until", metavar="TIME", help="begun before then"),
         _takes("--name", metavar="NAME", help="called so"),
         _takes("--host", metavar="HOST", help="on this host"),
         _takes("--who", metavar="USER", help="of this user"),
+        _takes("--grants", metavar="ROLE", help="init: print the SQL that lets a role of PostgreSQL read and add"),
+        more=_JOURNAL_MORE,
     )
     _add(
         verbs,
@@ -125,6 +134,11 @@ def _journal(given: argparse.Namespace) -> int:
     from opskit import journal
 
     which = {name: value for name in ("since", "until", "name", "host", "who") if (value := getattr(given, name))}
+    # No id begins so: ULIDs have no I.
+    if given.transaction == "init" and not which and not given.unfinished:
+        return _init(given)
+    if given.grants is not None:
+        raise PlanError("--grants belongs to opskit journal init, alone")
     if (given.transaction is not None) + given.unfinished + bool(which) > 1:
         raise PlanError("opskit journal shows one transaction, or --unfinished ones, or those that other flags select")
     if given.transaction is not None:
@@ -139,6 +153,14 @@ def _journal(given: argparse.Namespace) -> int:
     if len(found.summaries) == _NEWEST and not which:
         write(f"the newest {_NEWEST}; --since 30d shows those of 30 days", sys.stderr)
     return _ended(write(str(found), sys.stdout))
+
+
+def _init(given: argparse.Namespace) -> int:
+    from opskit.record.postgres.preparing import grants, prepare
+    from opskit.settings import current
+
+    said = prepare(current().journal) if given.grants is None else grants(given.grants)
+    return _ended(print_document((), did=said) if given.json else write(said, sys.stdout))
 
 
 def _document(shown: History) -> dict[str, Any]:
@@ -156,7 +178,7 @@ def _document(shown: History) -> dict[str, Any]:
 
 
 def _rollback(given: argparse.Namespace) -> int:
-    from opskit.journal.confirming import confirmed_rollback
+    from opskit import journal
 
     raised = None
     # Nothing but the answer goes to stdout: what is asked is no part of it.
@@ -167,7 +189,7 @@ def _rollback(given: argparse.Namespace) -> int:
             scope.enter_context(use(given.inventory))
         try:
             remedy = "give --yes, or set OPSKIT_YES=1"
-            rows = confirmed_rollback(given.transaction, given.why, remedy=remedy, force=given.force)
+            rows = journal.confirmed_rollback(given.transaction, given.why, remedy=remedy, force=given.force)
         except RollbackError as error:
             if error.results is None:
                 raise

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -28,18 +29,17 @@ from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
 from opskit.scopes import begun_here
-from opskit.undoing.newer import confirm_order
+from opskit.undoing.confirming import confirm, confirm_order
 from opskit.undoing.rollback import Rollback, expect_undone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
     from opskit.journal.history import Summary
     from opskit.record.facts import Account, Now
     from opskit.record.store import Store
-    from opskit.showing import Outlook
 
 __all__ = [
     "close", "df", "last", "prune", "results", "rollback", "settle", "show", "transactions", "unfinished",
@@ -146,12 +146,6 @@ def results(transaction: str) -> Results:
     return Results(show(transaction).rows(int(number or 0)))
 
 
-def outlook(transaction: str) -> Outlook:
-    """What a rollback would do, and what was done on the same hosts since."""
-    store = shared.store()
-    return Rollback(store, _whole(store, transaction).transaction.id).outlook()
-
-
 def rollback(transaction: str, why: str | None = None, *, force: bool = False) -> Results:
     """Undo what was or may have been done in a transaction and is not undone, newest first, from any process.
 
@@ -172,13 +166,29 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
         RollbackError: Something is left (`.results` has the rows); or it is rolled back or closed already, or is
             somebody else's who is at it: says who, and since when; or it runs in this very process.
     """
+    return _rolled_back(transaction, why, confirm_order, force=force)
+
+
+def confirmed_rollback(transaction: str, why: str | None = None, *, remedy: str, force: bool = False) -> Results:
+    """As `rollback`, for a person at a prompt, who first sees all that it would undo.
+
+    Args:
+        transaction: Its id.
+        why: What the journal says of it.
+        remedy: What to set where nobody can answer, for the error.
+        force: As of `rollback`.
+    """
+    return _rolled_back(transaction, why, partial(confirm, remedy=remedy), force=force)
+
+
+def _rolled_back(transaction: str, why: str | None, agree: Callable[[Rollback], None], *, force: bool) -> Results:
     store = shared.store()
     now = _whole(store, transaction)
     _expect_left(
         now, "its own .rollback() ends and undoes it (%opskit transaction rollback, where it was begun by hand)"
     )
     undoing = Rollback(store, now.transaction.id, root=begun_here(now.transaction.id), force=force)
-    confirm_order(undoing)
+    agree(undoing)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
         undoing = Rollback(store, now.transaction.id, force=force, calls=_agreed(calls))
     return expect_undone(undoing.wait(why), now.transaction.id)

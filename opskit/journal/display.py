@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
+from opskit.record.moves import words
 from opskit.record.standing import is_left, is_owed, status
 from opskit.rendering.escape import html, one_line, terminal
 from opskit.rendering.excerpt import head_and_tail
@@ -96,7 +97,7 @@ def _cells(summary: Summary) -> tuple[str, ...]:
     return (
         summary.transaction,
         _named(summary.kind, summary.name),
-        _said(summary.state),
+        words(summary.state),
         one_line(f"{summary.who} on {summary.machine}", _NAMES),
         f"{summary.started_at:%Y-%m-%d %H:%M}",
         *(f"{figure:,}" if figure else "" for figure in figures),
@@ -131,11 +132,11 @@ def as_html(history: History) -> str:
 def _head(history: History) -> Iterator[str]:
     now, begun = history.now, history.now.transaction
     abandoned = " (abandoned: its owner died)" if now.abandoned else ""
-    yield f"transaction {begun.id}: {_named(begun.kind, begun.name)}, {_said(now.state)}{abandoned}"
+    yield f"transaction {begun.id}: {_named(begun.kind, begun.name)}, {words(now.state)}{abandoned}"
     if begun.notebook is not None:
         yield f"begun in {one_line(begun.notebook, _LINE)}"
     for move in history.moves:
-        yield f"  {_time(move.at)}  {_said(move.state):16}  {_by(move)}"
+        yield f"  {_time(move.at)}  {words(move.state):16}  {_by(move)}"
 
 
 def _by(move: Now) -> str:
@@ -276,10 +277,6 @@ def _framed(inner: str) -> str:
 
 def _named(kind: str, name: str | None) -> str:
     return kind if name is None else f"{kind} {one_line(name, _NAMES)}"
-
-
-def _said(state: str) -> str:
-    return state.replace("_", " ")
 
 
 def _time(at: datetime) -> str:

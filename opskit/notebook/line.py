@@ -10,7 +10,6 @@ from opskit.errors import InventoryError, PlanError, RollbackError, SettingsErro
 from opskit.fleet import Inventory
 from opskit.fleetlab import Fleet
 from opskit.handle import left_alone
-from opskit.journal.confirming import confirmed_rollback
 from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 from opskit.settings import describe
@@ -150,7 +149,7 @@ class Line:
         """Undo a transaction of any notebook, once a person who was shown what that undoes has agreed."""
         if not transaction:
             raise PlanError("%opskit rollback: name a transaction; %opskit journal lists them")
-        return confirmed_rollback(transaction, remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)")
+        return journal.confirmed_rollback(transaction, remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)")
 
     def _status(self, _: str) -> None:
         """What holds here now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opskit.record.moves import CLAIMS, FINAL, MOVES
+from opskit.record.moves import CLAIMS, FINAL, MOVES, words
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,7 +18,7 @@ def refusal_to_move(now: Now, after: State, owner: str) -> str | None:
     if now.owner.id != owner:
         return f"{_in_hands(now)}: nothing more is done with it here"
     if after in CLAIMS:
-        return f"transaction {now.transaction.id} becomes {_words(after)} only by a claim"
+        return f"transaction {now.transaction.id} becomes {words(after)} only by a claim"
     return _illegal(now, after)
 
 
@@ -36,9 +36,14 @@ def refusal_to_claim(now: Now, after: State, owner: str, machine: str, in_flight
     if now.state in FINAL:
         return _in_hands(now)
     if after not in CLAIMS:
-        return f"a claim makes a transaction {' or '.join(map(_words, sorted(CLAIMS)))}, not {_words(after)}"
+        return f"a claim makes a transaction {' or '.join(map(words, sorted(CLAIMS)))}, not {words(after)}"
     theirs = now.owner.id != owner and now.owner.alive and not (force and now.owner.machine != machine)
     return _illegal(now, after) or (_busy(now, in_flight) if theirs else None)
+
+
+def already_undone(now: Now) -> str:
+    """Who has undone or closed it, in a sentence; empty while it can be undone."""
+    return _in_hands(now) if now.state in FINAL else ""
 
 
 def _busy(now: Now, in_flight: int) -> str | None:
@@ -57,19 +62,15 @@ def _busy(now: Now, in_flight: int) -> str | None:
 def _illegal(now: Now, after: State) -> str | None:
     if (now.state, after) in MOVES:
         return None
-    return f"transaction {now.transaction.id} can't become {_words(after)}: it is {_words(now.state)}"
+    return f"transaction {now.transaction.id} can't become {words(after)}: it is {words(now.state)}"
 
 
 def _in_hands(now: Now) -> str:
     """Who has it, or ended it, and since when."""
     ways = {"rolling_back": "is being rolled back", "rolled_back": "was rolled back", "closed": "was closed"}
     since = "since" if now.state == "rolling_back" else "at"
-    what = f"transaction {now.transaction.id} {ways.get(now.state, f'is {_words(now.state)}, and was taken over')}"
+    what = f"transaction {now.transaction.id} {ways.get(now.state, f'is {words(now.state)}, and was taken over')}"
     return f"{what} by {now.owner} {since} {_time(now.at)}" + (f" ({now.why})" if now.why else "")
-
-
-def _words(state: State) -> str:
-    return "rolled back in part" if state == "rollback_partial" else state.replace("_", " ")
 
 
 def _time(at: datetime) -> str:

@@ -36,5 +36,10 @@ CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
 
 FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
 
+def words(state: str) -> str:
+    """A state for people to read."""
+    return "rolled back in part" if state == "rollback_partial" else state.replace("_", " ")
+
+
 OPEN: Final[tuple[State, ...]] = ("running", "rolling_back", "rollback_partial")
 """States in which a transaction may still need somebody."""

@@ -23,6 +23,9 @@ WORST_FIRST: Final[tuple[Status, ...]] = (
 )
 """Every status, in the order in which a person wants to read them; also the order of the DataFrame's category."""
 
+RETRIED: Final[tuple[Status, ...]] = ("failed", "timeout", "cancelled", "unreachable", "not_started")
+"""What `retry_failed` runs again."""
+
 BAD: Final[frozenset[Status]] = frozenset({"failed", "timeout", "unreachable", "unknown"})
 """The fates that make a run a failed one."""
 

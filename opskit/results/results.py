@@ -16,7 +16,7 @@ from opskit.results.failure import failure
 from opskit.results.gather import grouped, names, outcome
 from opskit.results.html import as_html
 from opskit.results.parsing import Parser, check_parser, parsed
-from opskit.results.result import WORST_FIRST, HostResult, Status
+from opskit.results.result import RETRIED, WORST_FIRST, HostResult, Status
 from opskit.results.text import as_text
 from opskit.results.timeline import Timeline
 
@@ -128,7 +128,7 @@ class Results(Sequence[HostResult]):
 
         Returns the rows of the new run, of these hosts alone; `attempt` counts on. Raises as the run itself does.
         """
-        return self.retry(status=["failed", "timeout", "cancelled", "unreachable", "not_started"])
+        return self.retry(status=RETRIED)
 
     def retry(self, *, status: Iterable[Status]) -> Results:
         """Run again the rows whose status is one of these words; see `retry_failed`.

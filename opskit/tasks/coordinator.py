@@ -14,7 +14,7 @@ from opskit.bridge.task_output import diverted
 from opskit.defaults import keep_all
 from opskit.enlistment import outcome, stays_open
 from opskit.errors import Cancelled, InventoryError, OpskitError, give_notes
-from opskit.progress import ChunkProgress, Progress
+from opskit.progress import ChunkProgress, Progress, WorkProgress
 from opskit.rendering.escape import said_by
 from opskit.results import Results
 from opskit.scopes import outside
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 
     from opskit.results import Status
     from opskit.scopes import Scope
-    from opskit.showing import PartProgress
     from opskit.tasks.task import Task
     from opskit.work.options import Hosts
 
 
-MOST_PARTS: Final = 40
-"""Of so many tasks each is shown."""
+MOST_SHOWN: Final = 40
+"""Up to so many tasks all are shown; of more, at most so many."""
 
 
 class Coordinator:
@@ -81,12 +80,12 @@ class Coordinator:
         """The rows of all commands that the tasks ran, as of now, task by task."""
         return self.scope.commands()
 
-    def parts(self) -> list[PartProgress]:
-        """The tasks; of many those that run, and those that went wrong."""
-        if len(self._tasks) <= MOST_PARTS:
+    def works(self) -> list[WorkProgress]:
+        """The tasks; of many the newest of those that run or went wrong."""
+        if len(self._tasks) <= MOST_SHOWN:
             return [task.how_far() for task in self._tasks]
         notable = [task for task in self._tasks if task.status not in ("ok", "not_started")]
-        return [task.how_far() for task in notable[-MOST_PARTS:]]
+        return [task.how_far() for task in notable[-MOST_SHOWN:]]
 
     def cancel(self, hosts: Hosts) -> None:
         """End the tasks' remote work, on these hosts; None: on all, and begin nothing any more.
@@ -112,8 +111,8 @@ class Coordinator:
     def _work(self) -> None:
         try:
             with diverted():
-                for tasks, progress in zip(self._chunks, self.progress.chunks, strict=True):
-                    self._run(tasks, progress)
+                for number, tasks in enumerate(self._chunks, 1):
+                    self._run(number, tasks)
                     if self._fault is not None or self.scope.cancelled or any(task.status != "ok" for task in tasks):
                         break
             error, notes = self._judged()
@@ -126,13 +125,12 @@ class Coordinator:
         finally:
             self.scope.leave()
             self._loop.close()
-            self.progress.over = True
-            self.progress.changes += 1
+            self.progress.finish()
             self.ended.set_result(None)
 
-    def _run(self, tasks: Sequence[Task], progress: ChunkProgress) -> None:
+    def _run(self, chunk: int, tasks: Sequence[Task]) -> None:
         """Start the tasks of a chunk, and return when all that began have ended."""
-        limit = current().max_output
+        limit, running = current().max_output, 0
         ended: SimpleQueue[Task] = SimpleQueue()
         try:
             parts = [self.scope.part("task", task.name, task.chunk) for task in tasks]
@@ -145,21 +143,22 @@ class Coordinator:
                     break
                 if task.undo is not None:
                     part.register(Callback(task.undo, (), {}, outside()))
-                progress.running += 1
+                self.progress.task_started(chunk)
+                running += 1
                 task.start(part, limit, self._loop, ended)
         except OpskitError as error:
             self._fault = error
-        while progress.running:
+        while running:
             some = [ended.get()]
             while not ended.empty():  # those that ended together are written together
                 some.append(ended.get())
-            progress.running -= len(some)
-            progress.ended.update(task.status for task in some)
+            running -= len(some)
+            self.progress.tasks_ended(chunk, [task.status for task in some])
             try:
                 self.scope.write([task.fact() for task in some])
             except OpskitError as error:
                 self._fault = error
-        progress.over = True
+        self.progress.chunk_ended(chunk)
 
     def _judged(self) -> tuple[BaseException | None, list[str]]:
         """End well; or undo, and give the error that tells of it, with its notes."""

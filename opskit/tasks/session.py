@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Never, Self
 from opskit import bridge, checks, views
 from opskit.errors import Cancelled, PlanError, TimeoutExceeded, did_you_mean, give_notes, give_results
 from opskit.handle import left_alone, patience
-from opskit.progress import foremost
+from opskit.progress import WorkProgress
 from opskit.scopes import expect_may_block, open_scope, opened
 from opskit.settings import current
-from opskit.showing import PartProgress, Shown
+from opskit.showing import Shown
 from opskit.tasks.coordinator import Coordinator
 from opskit.tasks.task import Task
-from opskit.undoing.newer import confirm_order
+from opskit.undoing.confirming import confirm_order
 from opskit.undoing.rollback import expect_undone
 from opskit.views.painter import Painter
 
@@ -183,9 +183,13 @@ class Parallelize:
                 somebody is at it: says who.
         """
         expect_may_block()
+        self._expect_outside(self._begun)
+        confirm_order(self._begun.scope.rollback())
+        return self._undo(why)
+
+    def _undo(self, why: str | None) -> Results:
+        """As `rollback`, once whoever wants it knows what stands on it."""
         coordinator, rows = self._begun, None
-        self._expect_outside(coordinator)
-        confirm_order(coordinator.scope.rollback())
         self._waited_for = True
         if not self.done:
             coordinator.cancel(None)
@@ -209,11 +213,9 @@ class Parallelize:
         """The rows of all commands that the tasks ran, as of now, task by task."""
         return self._begun.commands()
 
-    def how_far(self) -> PartProgress:
+    def how_far(self) -> WorkProgress:
         """How far it is, for who shows what it is a part of."""
-        parts = [] if self._coordinator is None else self._coordinator.parts()
-        runs = [run for part in parts for run in part.runs]
-        return PartProgress(self._name or "parallelize", foremost({part.status for part in parts}), None, runs)
+        return WorkProgress.of(self._name or "parallelize", self._begun.works())
 
     def _shown(self, coordinator: Coordinator) -> Shown:
         scope = coordinator.scope
@@ -221,10 +223,10 @@ class Parallelize:
             coordinator.progress,
             scope.id,
             results=coordinator.results,
-            outlook=lambda: scope.rollback().outlook(),
-            rollback=None if scope.is_in_hand else self.rollback,
+            outlook=scope.outlook,
+            rollback=None if scope.is_undone_with_others else self._undo,
             cancel=self.cancel,
-            parts=coordinator.parts,
+            works=coordinator.works,
         )
 
     @property

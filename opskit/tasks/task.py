@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from opskit.bridge.task_output import Output, keep
 from opskit.errors import Cancelled, RollbackRequested
+from opskit.progress import WorkProgress
 from opskit.record.facts import TaskEnded
 from opskit.record.recorder import kept_output
 from opskit.rendering.escape import said_by
 from opskit.results import HostResult
 from opskit.scopes import open_scope
-from opskit.showing import PartProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,10 +143,10 @@ class Task:
             error=None if status == "running" or error is None else said_by(error),
         )
 
-    def how_far(self) -> PartProgress:
+    def how_far(self) -> WorkProgress:
         """How far it is."""
-        runs = [] if self.scope is None else self.scope.how_far().runs
-        return PartProgress(self.name, self.status, self._taken, runs)
+        runs = () if self.scope is None else self.scope.how_far().runs
+        return WorkProgress(self.name, self.status, self._taken, runs)
 
     @property
     def _taken(self) -> float | None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from opskit.record.claiming import already_undone
+from opskit.record.moves import words
 from opskit.record.standing import was_sent
-from opskit.showing import Outlook
+from opskit.showing import Alike, Outlook
 from opskit.undoing.order import entries, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opskit.record.facts import Account, Part
+    from opskit.record.facts import Account, Now, Part
     from opskit.undoing.order import Node
 
 
-def outlook(state: str, owed: Node, parts: Sequence[Part], accounts: Sequence[Account], of: int = 0) -> Outlook:
+def outlook(
+    now: Now, owed: Node, parts: Sequence[Part], accounts: Sequence[Account], of: int, newer: Sequence[str]
+) -> Outlook:
     """What a rollback of a part would do.
 
     Args:
-        state: The transaction's.
+        now: Where the transaction stands.
         owed: What is to be undone, in order.
         parts: All of the transaction.
         accounts: All of the transaction, by number.
         of: The part; 0 is the whole.
+        newer: What stands on it, a line each.
     """
     own = within(of, parts)
     kept = (
@@ -32,17 +38,21 @@ def outlook(state: str, owed: Node, parts: Sequence[Part], accounts: Sequence[Ac
         if account.entry.part in own and account.entry.undo is None and was_sent(account)
     )
     return Outlook(
-        state,
-        _by_text((account.entry.undo or "", account.entry.host) for account in entries(owed)),
-        _by_text((account.entry.command or "", account.entry.host) for account in kept),
+        words(now.state),
+        already_undone(now),
+        _alike((account.entry.undo or "", account.entry.host) for account in entries(owed)),
+        _alike((account.entry.command or "", account.entry.host) for account in kept),
+        newer,
     )
 
 
-def _by_text(pairs: Iterable[tuple[str, str | None]]) -> list[tuple[str, tuple[str, ...]]]:
-    """Each text once, in order, with its hosts."""
-    hosts: dict[str, list[str]] = {}
-    for text, host in pairs:
-        found = hosts.setdefault(text, [])
-        if host is not None:
-            found.append(host)
-    return [(text, tuple(found)) for text, found in hosts.items()]
+def _alike(commands: Iterable[tuple[str, str | None]]) -> list[Alike]:
+    """Those that differ in their host's name alone are one; of a single host the command is as it is."""
+    groups: dict[str, list[tuple[str, str | None]]] = {}
+    for text, host in commands:
+        own = None if host is None else rf"(?<![\w-]){re.escape(host)}(?![\w-])"
+        groups.setdefault(text if own is None else re.sub(own, "{{ server.name }}", text), []).append((text, host))
+    return [
+        Alike(group[0][0] if len(group) == 1 else text, tuple(host for _, host in group if host is not None))
+        for text, group in groups.items()
+    ]

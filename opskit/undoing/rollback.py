@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opskit import bridge, shared
 from opskit.bridge.callbacks import UserThread
@@ -20,8 +20,7 @@ from opskit.results import Results
 from opskit.settings import current as settings_now
 from opskit.showing import Outlook
 from opskit.undoing.compensation import Compensation
-from opskit.undoing.newer import done_since
-from opskit.undoing.newer import told as told_newer
+from opskit.undoing.confirming import newer_than
 from opskit.undoing.order import around, arranged, entries, within
 from opskit.undoing.outlook import outlook
 from opskit.undoing.undos import recovered
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
-    from opskit.record.facts import Account, Kind, Part
-    from opskit.record.outline import Outline
+    from opskit.record.facts import Account, Now, Part
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
@@ -45,6 +43,15 @@ LEFT: Final = "it may have run, and must not run twice (undo_once): look at the 
 _MOST_TOLD: Final = 8
 
 
+class _Standing(NamedTuple):
+    """What the journal knows of a transaction."""
+
+    now: Now
+    parts: Sequence[Part]
+    accounts: Sequence[Account]
+    owed: Node
+
+
 class Rollback:
     """A rollback, from its claim to its end.
 
@@ -55,6 +62,9 @@ class Rollback:
         root: The transaction, where this process has begun it.
         calls: Whether functions that another process has registered may be imported and called.
         force: Whether an owner that is still alive is not asked.
+
+    Attributes:
+        transaction: Its id.
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class Rollback:
         force: bool = False,
     ) -> None:
         self._store = store
-        self._transaction = transaction
+        self.transaction = transaction
         self._part = part
         self._root = root
         self._calls = calls
@@ -84,30 +94,29 @@ class Rollback:
 
     def owed(self) -> list[Account]:
         """What would be undone, in order. Blocks."""
-        kind = self._store.now(self._transaction).transaction.kind
-        return entries(self._arranged(kind, self._store.parts(self._transaction)))
+        return entries(self._standing().owed)
 
     def outlook(self) -> Outlook:
         """What it would do, for a person who decides. Blocks."""
-        if self._root is not None and not self._root.written:
-            return Outlook("running", (), ())
-        now, parts = self._store.now(self._transaction), self._store.parts(self._transaction)
-        owed = self._arranged(now.transaction.kind, parts)
-        found = outlook(now.state, owed, parts, self._store.accounts(self._transaction), self._part)
-        return replace(found, newer=[told_newer(outline.now) for outline in self.newer()])
+        if self._is_unwritten:
+            return Outlook("running")
+        found = self._standing()
+        newer = self._newer(found)
+        return outlook(found.now, found.owed, found.parts, found.accounts, self._part, newer)
 
-    def newer(self) -> list[Outline]:
-        """What was begun later, did something on hosts where this would undo something, and is not undone. Blocks."""
-        if self._root is not None and not self._root.written:
-            return []
-        now, parts = self._store.now(self._transaction), self._store.parts(self._transaction)
-        owed = entries(self._arranged(now.transaction.kind, parts))
-        hosts = {account.entry.host for account in owed if account.entry.host is not None}
-        return done_since(self._store, now, hosts) if hosts else []
+    def newer(self) -> list[str]:
+        """What was begun later on hosts where this would undo something, and is not undone, a line each. Blocks."""
+        return [] if self._is_unwritten else self._newer(self._standing())
 
-    def _arranged(self, kind: Kind, parts: Sequence[Part]) -> Node:
-        own = next((part.kind for part in parts if part.number == self._part), kind)
-        return arranged(own, parts, self._store.accounts(self._transaction), self._part)
+    def _newer(self, found: _Standing) -> list[str]:
+        hosts = {account.entry.host for account in entries(found.owed) if account.entry.host is not None}
+        return newer_than(self._store, found.now, hosts) if hosts else []
+
+    def _standing(self) -> _Standing:
+        now, parts = self._store.now(self.transaction), self._store.parts(self.transaction)
+        accounts = self._store.accounts(self.transaction)
+        own = next((part.kind for part in parts if part.number == self._part), now.transaction.kind)
+        return _Standing(now, parts, accounts, arranged(own, parts, accounts, self._part))
 
     async def finish(
         self,
@@ -124,65 +133,80 @@ class Rollback:
             JournalError: It can't be written down.
         """
         if self._is_unwritten:
+            self._leave(complete=True)
             return Results(())
         await writer.flush()
-        parts = await asyncio.to_thread(self._store.parts, self._transaction)
+        parts = await asyncio.to_thread(self._store.parts, self.transaction)
         with self._alone(writer, around(self._part, parts)):
-            epoch, kind = await asyncio.to_thread(self._claimed, why)
-            compensation = Compensation(writer, self._transaction, epoch, self._known, settings, transport, emit)
+            epoch = await asyncio.to_thread(self._claimed, why)
+            compensation = Compensation(writer, self.transaction, epoch, self._known, settings, transport, emit)
+            complete = False
             try:
-                rows = await self._carried_out(compensation, kind, parts)
-            except BaseException:
-                if not self._part:
-                    writer.add(Ended(self._transaction, "rollback_partial"))
-                raise
-            complete = all(row.ok for row in rows)
-            if not self._part:
-                await writer.settle(Ended(self._transaction, "rolled_back" if complete else "rollback_partial"))
-            if self._root is not None:
-                self._root.is_partly_undone |= not complete
-                if complete and not self._part:
-                    self._root.forget()
+                rows = await self._carried_out(compensation, writer)
+                complete = all(row.ok for row in rows)
+            finally:
+                self._leave(complete=complete)
         return rows
+
+    def _leave(self, *, complete: bool) -> None:
+        """Let the transaction, where this process began it, know what it came to."""
+        if self._root is None:
+            return
+        self._root.is_partly_undone |= not complete
+        if not self._part:
+            self._root.finish()
+            if complete:
+                self._root.forget()
 
     @contextmanager
     def _alone(self, writer: Writer, trail: frozenset[int]) -> Iterator[None]:
         """Keep this process from undoing one thing twice at the same time; other processes the claim keeps off."""
         for (transaction, part), other in writer.rolling_back.items():
-            if transaction == self._transaction and (part in trail or self._part in other):
+            if transaction == self.transaction and (part in trail or self._part in other):
                 raise RollbackError(f"transaction {transaction} is being rolled back in this process: wait for its end")
-        writer.rolling_back[self._transaction, self._part] = trail
+        writer.rolling_back[self.transaction, self._part] = trail
         try:
             yield
         finally:
-            del writer.rolling_back[self._transaction, self._part]
+            del writer.rolling_back[self.transaction, self._part]
 
-    async def _carried_out(self, compensation: Compensation, kind: Kind, parts: Sequence[Part]) -> Results:
-        node = await asyncio.to_thread(self._arranged, kind, parts)
-        self._compensation = compensation
-        if self._cancelled:
-            compensation.cancel()
-        rows = await compensation.finish(node)
-        left = await asyncio.to_thread(self._for_a_person, parts, {account.entry.seq for account in entries(node)})
-        return Results((*rows, *left))
+    async def _carried_out(self, compensation: Compensation, writer: Writer) -> Results:
+        """Undo it, and write down how that ended."""
+        try:
+            found = await asyncio.to_thread(self._standing)
+            self._compensation = compensation
+            if self._cancelled:
+                compensation.cancel()
+            undone = await compensation.finish(found.owed)
+            tried = {account.entry.seq for account in entries(found.owed)}
+            rows = Results((*undone, *await asyncio.to_thread(self._for_a_person, found.parts, tried)))
+        except BaseException:
+            if not self._part:
+                writer.add(Ended(self.transaction, "rollback_partial"))
+            raise
+        if not self._part:
+            complete = all(row.ok for row in rows)
+            await writer.settle(Ended(self.transaction, "rolled_back" if complete else "rollback_partial"))
+        return rows
 
     def _for_a_person(self, parts: Sequence[Part], tried: Collection[int]) -> list[HostResult]:
         """The rows of undos that are not sent again by themselves, though it is not known that they worked."""
         own = within(self._part, parts)
         return [
             replace(row(account, undo=True), error=LEFT)
-            for account in self._store.accounts(self._transaction)
+            for account in self._store.accounts(self.transaction)
             if is_left(account) and account.entry.seq not in tried and account.entry.part in own
         ]
 
-    def _claimed(self, why: str | None) -> tuple[int, Kind]:
+    def _claimed(self, why: str | None) -> int:
+        """The epoch under which this process owns it now."""
         if self._part and self._root is not None:
-            return self._root.epoch, self._root.kind
+            return self._root.epoch
         reason = None if why is None else mask(why)
-        now = self._store.claim(self._transaction, "rolling_back", reason, force=self._force)
+        now = self._store.claim(self.transaction, "rolling_back", reason, force=self._force)
         if self._root is not None:
             self._root.epoch, self._root.over = now.epoch, True
-        return now.epoch, now.transaction.kind
+        return now.epoch
 
     def cancel(self) -> None:
         """End what runs, and undo nothing more."""
@@ -232,11 +256,8 @@ class Rollback:
 
     @property
     def _is_unwritten(self) -> bool:
-        """Whether nothing was ever done in it: then it is over, and the journal knows nothing of it."""
-        if self._root is None or self._root.written:
-            return False
-        self._root.over = self._root.over or not self._part
-        return True
+        """Whether nothing was ever done in it: the journal knows nothing of it then."""
+        return self._root is not None and not self._root.written
 
 
 def told(rows: Results, given: str) -> str:

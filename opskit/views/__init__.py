@@ -28,11 +28,8 @@ class View(Protocol):
         Returns whether anything had changed: where nothing does, it is called less often.
         """
 
-    def hide(self) -> None:
-        """Make room for a question; the next `paint` shows it again."""
-
     def close(self) -> None:
-        """Show how it ended; called once, and only if it was painted."""
+        """Show how it ended, or make room; only after it was painted, and `paint` may show it again."""
 
 
 def choose(shown: Shown) -> View | None:

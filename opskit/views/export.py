@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ipywidgets import HBox  # type: ignore[import-untyped]  # it has no types
 
+from opskit.results import Results
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opskit.results import Results
     from opskit.views.stage import Stage
 
 FORMS: Final[Mapping[str, tuple[str, Callable[[Results, Path], object]]]] = {
-    "HTML": ("html", lambda rows, path: rows.report(path)),
-    "Excel": ("xlsx", lambda rows, path: rows.to_excel(path)),
-    "Markdown": ("md", lambda rows, path: rows.to_markdown(path)),
-    "Parquet": ("parquet", lambda rows, path: rows.to_parquet(path)),
+    "HTML": ("html", Results.report),
+    "Excel": ("xlsx", Results.to_excel),
+    "Markdown": ("md", Results.to_markdown),
+    "Parquet": ("parquet", Results.to_parquet),
 }
 """What each form's files end in, and how they are written."""
 
@@ -69,12 +71,11 @@ class Export:
 
 
 def reserved(stem: str, ending: str) -> Path:
-    """An empty file of its own in the working folder: `stem.ending`, or `stem-2.ending` and so on."""
-    for number in count(1):
-        path = Path.cwd() / (f"{stem}.{ending}" if number == 1 else f"{stem}-{number}.{ending}")
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError  # numbers do not end
+    """An empty file in the working folder, its owner's alone: `stem.ending`, or `stem-2.ending` and so on."""
+    path = Path.cwd() / f"{stem}.{ending}"
+    for number in count(2):
+        with suppress(FileExistsError):
+            path.touch(0o600, exist_ok=False)
+            break
+        path = path.with_name(f"{stem}-{number}.{ending}")
+    return path

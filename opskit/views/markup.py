@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -15,13 +14,14 @@ from opskit.views.now import shown_chunks, told_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opskit.progress import ChunkProgress, Progress
+    from opskit.progress import ChunkProgress, Progress, WorkProgress
     from opskit.results import Status
-    from opskit.showing import PartProgress
+    from opskit.showing import Alike
 
 TITLE: Final = 80
-PARTS: Final = 40
+WORKS: Final = 40
 RUNS: Final = 5
+LISTED: Final = 8
 HOSTS: Final = 120
 """How many characters of folded names are shown."""
 
@@ -105,25 +105,25 @@ def remark(status: Status, text: str) -> str:
     return f'<div><b style="color:{look.colour}">{look.symbol}</b> {html(text)}</div>'
 
 
-def parts(found: Sequence[PartProgress]) -> str:
+def works(found: Sequence[WorkProgress]) -> str:
     """A line for each task, or for what a cell did in a transaction, and under it its commands; the last ones."""
-    left = len(found) - PARTS
+    left = len(found) - WORKS
     rows = [quiet(f"{left} earlier ones")] if left > 0 else []
-    return "".join([*rows, *map(_part, found[-PARTS:])])
+    return "".join([*rows, *map(_work, found[-WORKS:])])
 
 
-def _part(part: PartProgress) -> str:
-    seconds = "" if part.seconds is None else told_seconds(part.seconds)
-    # What a cell has run is a part with one command, its own.
-    own = next((run for run in part.runs if run.title == part.title), None)
-    runs = [run for run in part.runs if run is not own]
-    title = one_line(part.title, TITLE)
+def _work(work: WorkProgress) -> str:
+    seconds = "" if work.seconds is None else told_seconds(work.seconds)
+    # What a cell has run is work of one command, its own.
+    own = next((run for run in work.runs if run.title == work.title), None)
+    runs = [run for run in work.runs if run is not own]
+    title = one_line(work.title, TITLE)
     name = _code(title) if own is not None and own.name is None else f"<span>{html(title)}</span>"
     left = len(runs) - RUNS
     below = [quiet(f"{left} earlier commands", indent=_LABEL + _GAP)] if left > 0 else []
     below += map(_run, runs[-RUNS:])
     return (
-        f'<div style="{_ROW}"><span style="min-width:{_LABEL}px">{fate(part.status)}</span>{name}'
+        f'<div style="{_ROW}"><span style="min-width:{_LABEL}px">{fate(work.status)}</span>{name}'
         f"{'' if own is None else _run_counts(own)}{_facts(seconds)}</div>{''.join(below)}"
     )
 
@@ -149,37 +149,24 @@ def _facts(*facts: str) -> str:
     return "".join(f'<span style="{_QUIET}">{html(fact)}</span>' for fact in facts if fact)
 
 
-def steps(title: str, found: Sequence[tuple[str, Sequence[str]]], most: int = 8) -> str:
+def commands(title: str, found: Sequence[Alike]) -> str:
     """Commands with the hosts where they were or would be sent, folded; the first ones."""
-    alike = _alike(found)
-    rows = [f"<div>{html(title)}</div>"]
-    for text, hosts in alike[:most]:
-        where = html(one_line(fold(hosts), HOSTS)) + ": " if hosts else ""
-        rows.append(f'<div style="padding-left:{_INDENT}px">{where}{_code(one_line(text, HOSTS))}</div>')
-    if (left := len(alike) - most) > 0:
-        rows.append(quiet(f"and {left} more", indent=_INDENT))
-    return "".join(rows)
+    return _listed(title, [_where(alike.hosts) + _code(one_line(alike.text, HOSTS)) for alike in found])
 
 
-def listed(title: str, found: Sequence[str], most: int = 8) -> str:
+def _where(hosts: Sequence[str]) -> str:
+    return html(one_line(fold(hosts), HOSTS)) + ": " if hosts else ""
+
+
+def sentences(title: str, found: Sequence[str]) -> str:
     """Lines below a title; the first ones."""
-    rows = [f"<div>{html(title)}</div>"]
-    rows += (f'<div style="padding-left:{_INDENT}px">{html(one_line(line, HOSTS))}</div>' for line in found[:most])
-    if (left := len(found) - most) > 0:
-        rows.append(quiet(f"and {left} more", indent=_INDENT))
-    return "".join(rows)
+    return _listed(title, [html(one_line(line, HOSTS)) for line in found])
 
 
-def _alike(found: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[str, Sequence[str]]]:
-    """The same, where commands that differ in their host's name alone are one, with that as in a template."""
-    groups: dict[str, list[tuple[str, Sequence[str]]]] = {}
-    for text, hosts in found:
-        own = rf"(?<![\w-]){re.escape(hosts[0])}(?![\w-])" if len(hosts) == 1 else None
-        groups.setdefault(text if own is None else re.sub(own, "{{ server.name }}", text), []).append((text, hosts))
-    return [
-        group[0] if len(group) == 1 else (text, [host for _, hosts in group for host in hosts])
-        for text, group in groups.items()
-    ]
+def _listed(title: str, rows: Sequence[str]) -> str:
+    left = len(rows) - LISTED
+    shown = "".join(f'<div style="padding-left:{_INDENT}px">{row}</div>' for row in rows[:LISTED])
+    return f"<div>{html(title)}</div>{shown}" + (quiet(f"and {left} more", indent=_INDENT) if left > 0 else "")
 
 
 def _code(text: str) -> str:
@@ -197,11 +184,6 @@ def lines(found: Sequence[tuple[str, str]]) -> str:
 def quiet(text: str, *, indent: int = 0) -> str:
     """A line about what is shown, so many pixels from the left."""
     return f'<div style="{_QUIET};padding-left:{indent}px">{html(text)}</div>'
-
-
-def number(found: Sequence[tuple[str, Sequence[str]]]) -> int:
-    """How many steps: one for each host, and one for a function, which has none."""
-    return sum(len(hosts) or 1 for _, hosts in found)
 
 
 def told_steps(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.rendering.escape import html
@@ -15,7 +15,8 @@ from opskit.views.style import BESIDE_WIDGETS, what_undoes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opskit.showing import Outlook, PartProgress, Shown
+    from opskit.progress import WorkProgress
+    from opskit.showing import Outlook, Shown
     from opskit.views.panel import Panel
 
 MOST_KEPT: Final = 20
@@ -23,9 +24,6 @@ MOST_KEPT: Final = 20
 
 GENTLY_SECONDS: Final = 0.5
 """Between two pictures where no widgets are."""
-
-FOLLOWED_SECONDS: Final = 0.5
-"""Between two looks at a rollback that another cell has begun."""
 
 _kept: Final[deque[Panel]] = deque()
 _keeping: Final = threading.Lock()
@@ -48,32 +46,29 @@ class NotebookView:
         self._due = 0.0
         self._seconds = 0.0
         self._outlook: Outlook | None = None
-        self._parts_ended = -1
+        self._works_ended = -1
 
     def paint(self) -> bool:
         """Show how far it is."""
         if not self._is_open:
             self._open()
-        parts = self._looked()
+        works = self._looked()
         if self._panel is not None:
-            return self._panel.paint(self._seconds, parts, self._outlook)
+            return self._panel.paint(self._seconds, works, self._outlook)
         if (now := monotonic()) >= self._due:
             self._due = now + GENTLY_SECONDS
-            self._show_facts(parts)
+            self._show_facts(works)
         return True
-
-    def hide(self) -> None:
-        """A question has a place of its own."""
 
     def close(self) -> None:
         """Show how it ended, in a display that needs no kernel; the widgets keep what can still be done."""
-        parts = self._looked()
-        if facts.is_transaction(self._shown):
-            self._follow(parts)
+        works = self._looked()
+        if self._shown.is_transaction:
+            self._outlook = self._shown.outlook()
         if self._panel is not None:
-            self._panel.end(self._seconds, parts, self._outlook)
+            self._panel.end(self._seconds, works, self._outlook)
             _keep(self._panel)
-        self._show_facts(parts)
+        self._show_facts(works)
 
     def _open(self) -> None:
         """Make both displays, the static one first; it stays empty for as long as the widgets show the same."""
@@ -96,42 +91,33 @@ class NotebookView:
             view = {"application/vnd.jupyter.widget-view+json": model, "text/html": lost, "text/plain": ""}
             display(view, raw=True)
 
-    def _looked(self) -> Sequence[PartProgress]:
+    def _looked(self) -> Sequence[WorkProgress]:
         """Take a look at what is shown. The journal is asked only when another part of a transaction has ended."""
         if not self._shown.progress.over:
             self._seconds = monotonic() - self._began
-        parts = () if self._shown.parts is None else self._shown.parts()
-        if facts.is_transaction(self._shown):
-            ended = sum(part.status != "running" for part in parts)
-            if ended != self._parts_ended:
-                self._parts_ended, self._outlook = ended, self._shown.outlook()
-        return parts
-
-    def _follow(self, parts: Sequence[PartProgress]) -> None:
-        """Ask for the state of a transaction that is over, until that does not change any more."""
-        self._outlook = self._shown.outlook()
-        while self._outlook.state == "rolling_back":
-            if self._panel is not None:
-                self._panel.paint(self._seconds, parts, self._outlook)
-            sleep(FOLLOWED_SECONDS)
-            self._outlook = self._shown.outlook()
+        works = self._shown.works()
+        if self._shown.is_transaction:
+            ended = sum(work.status != "running" for work in works)
+            if ended != self._works_ended:
+                self._works_ended, self._outlook = ended, self._shown.outlook()
+        return works
 
     def _settled(self) -> None:
         """A rollback has ended after the run."""
-        if facts.is_transaction(self._shown):
+        if self._shown.is_transaction:
             self._outlook = self._shown.outlook()
         self._show_facts(self._looked())
 
-    def _show_facts(self, parts: Sequence[PartProgress]) -> None:
+    def _show_facts(self, works: Sequence[WorkProgress]) -> None:
         if self._static is None:
             return
         with self._guard:  # the end, and a rollback that has ended just then
-            told = facts.as_html(self._shown, self._seconds, parts, self._outlook)
+            told = facts.as_html(self._shown, self._seconds, works, self._outlook)
             if self._panel is not None and self._panel.rollback.told:
                 told += markup.framed(self._panel.rollback.told)
             if self._why_not is not None:
                 told += markup.framed(f'<div style="opacity:.75">{html(self._why_not)} {self._how}</div>')
-            text = facts.as_text(self._shown, self._seconds, parts, self._outlook)
+            text = facts.as_text(self._shown, self._seconds, works, self._outlook)
             self._static.update(self._bundle(told, text), raw=True)
 
     def _bundle(self, told: str, text: str) -> dict[str, str]:

@@ -40,8 +40,7 @@ class Painter:
         self._view = view
         self._over = over
         self._thread: threading.Thread | None = None
-        self._stirred = threading.Event()
-        self._resting = False
+        self._stop = threading.Event()
         self._painting = threading.Lock()
         if view is not None and view.stays:
             self._begin()
@@ -67,34 +66,32 @@ class Painter:
             return
         with self._painting:
             with contextlib.suppress(Exception):  # the painter's thread will meet the same, and tell of it
-                self._view.hide()
+                self._view.close()
             yield
 
     def _begin(self) -> None:
         if self._thread is None:
-            self._resting = False
-            self._stirred.clear()
+            self._stop.clear()
             work = contextvars.copy_context().run  # a front end knows by the context which cell this belongs to
             self._thread = threading.Thread(target=work, args=(self._work,), name="opskit-view", daemon=True)
             self._thread.start()
 
     def _end(self) -> None:
         if (thread := self._thread) is not None:
-            self._resting = True
-            self._stirred.set()
+            self._stop.set()
             thread.join(END_SECONDS)
             self._thread = None
 
     def _work(self) -> None:
         assert self._view is not None
-        self._stirred.wait(MOMENT_SECONDS)
-        if self._over() or self._resting:
+        self._stop.wait(MOMENT_SECONDS)
+        if self._over() or self._stop.is_set():
             return
         try:
-            while not self._over() and not self._resting:
+            while not self._over() and not self._stop.is_set():
                 with self._painting:
                     changed = self._view.paint()
-                self._stirred.wait(TICK_SECONDS if changed else IDLE_SECONDS)
+                self._stop.wait(TICK_SECONDS if changed else IDLE_SECONDS)
             self._view.close()
         except Exception as error:  # noqa: BLE001 - whatever a display can do
             logger.warning("opskit: progress is not shown any more: %s: %s", type(error).__name__, error)

@@ -22,8 +22,9 @@ from opskit.views.style import SHEET, what_undoes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from opskit.progress import WorkProgress
     from opskit.results import Results
-    from opskit.showing import Outlook, PartProgress, Shown, Tail
+    from opskit.showing import Outlook, Shown
 
 LINES: Final = 6
 BARS_SECONDS, LINES_SECONDS, HOVERS_SECONDS = 0.2, 0.25, 1.0
@@ -76,36 +77,35 @@ class Panel:
         self.box.add_class("opskit-view")
         self._arrange()
 
-    def paint(self, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> bool:
+    def paint(self, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> bool:
         """Show how far it is; returns whether anything had changed.
 
         Args:
             seconds: Since it began.
-            parts: Its tasks, or what was done in it.
+            works: Its tasks, or what was done in it.
             outlook: What a rollback would do, where that is known.
         """
         shown, now = self._shown, monotonic()
         self._open_grid()
         hosts = self._chosen
-        tails = () if shown.tails is None else shown.tails(hosts)
-        found = last_lines(tails, LINES)
+        found = last_lines(shown.tails(hosts), LINES)
         with self._stage.guard:
             if self._is_over:
                 return False
             key = (
                 shown.progress.changes,
-                facts.is_transaction(shown) or int(seconds),
-                [(part.status, [run.changes for run in part.runs]) for part in parts],
+                shown.is_transaction or int(seconds),
+                [(work.status, [run.changes for run in work.runs]) for work in works],
                 outlook,
                 self._stage.was_heard or now < self._began + OPENING_SECONDS,
             )
-            changed = self._bars.paint(key, lambda: self._top(seconds, parts, outlook), now)
+            changed = self._bars.paint(key, lambda: self._top(seconds, works, outlook), now)
             changed |= self._lines.paint((hosts, found), lambda: _pane(found), now)
         if self._grid is not None:
             changed |= self._hovers.paint((shown.progress.changes, found), self._last_lines, now)
         return changed
 
-    def end(self, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> None:
+    def end(self, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> None:
         """Show how it ended; its facts are to be seen in the static display, if that could be updated."""
         self._open_grid()
         results = self._shown.results()
@@ -115,7 +115,7 @@ class Panel:
             if not self.rollback.is_at_it:
                 self._stage.say("")  # it may say that it was being cancelled
             name = "opskit-progress" if self._is_within else "opskit-ended"
-            self._bars.show(facts.as_html(self._shown, seconds, parts, outlook, name=name) + self._states())
+            self._bars.show(facts.as_html(self._shown, seconds, works, outlook, name=name) + self._states())
             if self._grid is not None:
                 last = {row.host: last_line(row.stdout + row.stderr) for row in results} if self._grid.alone else {}
                 self._hovers.show(self._grid.hovers(last))
@@ -143,19 +143,19 @@ class Panel:
         return self._results is not None
 
     def _runs(self) -> bool:
-        if facts.is_transaction(self._shown) and self._shown.parts is not None:
-            return any(part.status == "running" for part in self._shown.parts())
+        if self._shown.is_transaction:
+            return any(work.status == "running" for work in self._shown.works())
         return not self._is_over
 
     @property
     def _chosen(self) -> tuple[str, ...]:
         return () if self._grid is None else self._grid.hosts
 
-    def _top(self, seconds: float, parts: Sequence[PartProgress], outlook: Outlook | None) -> str:
+    def _top(self, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> str:
         """Everything above the grid, and the look of its cells."""
         waits = self._stage.was_heard or monotonic() < self._began + OPENING_SECONDS
         can_not = "" if waits or front_end.delivers_clicks() else markup.quiet(CANT)
-        return facts.as_html(self._shown, seconds, parts, outlook) + can_not + self._states()
+        return facts.as_html(self._shown, seconds, works, outlook) + can_not + self._states()
 
     def _states(self) -> str:
         return "" if self._grid is None else self._grid.states()
@@ -163,9 +163,8 @@ class Panel:
     def _last_lines(self) -> str:
         """What the cells say: of single hosts also what each has printed last."""
         assert self._grid is not None
-        tails: Sequence[Tail] = ()
-        if self._grid.alone and self._shown.tails is not None:
-            tails = self._shown.tails([host for cell in self._shown.progress.cells for host in cell.hosts])
+        hosts = [host for cell in self._shown.progress.cells for host in cell.hosts]
+        tails = self._shown.tails(hosts) if self._grid.alone else ()
         return self._grid.hovers({tail.host: last_line(tail.text) for tail in tails})
 
     def _choose(self) -> None:

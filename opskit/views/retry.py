@@ -8,6 +8,7 @@ from ipywidgets import HTML, VBox  # type: ignore[import-untyped]  # it has no t
 
 from opskit.errors import Cancelled, CommandError
 from opskit.results.html import as_html
+from opskit.results.result import RETRIED
 from opskit.views import place
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Retry:
     def is_possible(self) -> bool:
         """Whether something went wrong that can be run again."""
         rows = self.results
-        return rows is not None and rows.again is not None and any(row.bad for row in rows)
+        return rows is not None and rows.again is not None and bool(rows.where(*RETRIED))
 
     def _press(self) -> None:
         self.button.disabled = True

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 from opskit.errors import RollbackError
 from opskit.rendering.escape import html, one_line
 from opskit.results.html import as_html
-from opskit.settings import configure
-from opskit.views import facts, markup
+from opskit.views import markup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +63,10 @@ class Rollback:
     def _ask(self) -> None:
         """Say what would be undone, and ask; where nothing would be, only say so."""
         found = self._shown.outlook()
-        if facts.is_undone(found):
-            self._undone_elsewhere()
+        if found.ended:
+            self.is_done = True
+            self._stage.say(found.ended)
+            self._changed()
         elif not found.undone:
             self._stage.show(_nothing(found))
         elif self._stage.ask(_question(found, still_runs=self._runs()), "Yes, roll back"):
@@ -81,8 +82,7 @@ class Rollback:
 
         def work() -> None:
             try:
-                with configure(yes=True):  # who pressed the button has seen what stands on it
-                    answer.set_result(rollback(WHY))
+                answer.set_result(rollback(WHY))
             except BaseException as error:  # noqa: BLE001 - an undo may be a function of the user's
                 answer.set_exception(error)
 
@@ -112,36 +112,24 @@ class Rollback:
         self._stage.show(self.told + (as_html(rows) if rows else ""))
         self._changed()
 
-    def _undone_elsewhere(self) -> None:
-        """Say who has undone or closed it: the journal tells that to whoever tries it again."""
-        self.is_done = True
-        assert self._shown.rollback is not None
-        try:
-            self._shown.rollback(WHY)
-        except RollbackError as error:
-            self._stage.say(str(error))
-        else:
-            self._stage.say("All of it is undone already.")
-        self._changed()
-
 
 def _question(found: Outlook, *, still_runs: bool) -> str:
-    undone, kept = markup.number(found.undone), markup.number(found.kept)
+    undone, kept = (sum(alike.steps for alike in some) for some in (found.undone, found.kept))
     cancels = "It still runs, and is cancelled first. " if still_runs else ""
-    asked = markup.steps(
+    asked = markup.commands(
         f"{cancels}This undoes {undone:,} of {markup.told_steps(undone + kept)}, newest first:", found.undone
     )
     if found.kept:
-        asked += markup.steps(f"{markup.told_steps(kept)} without an undo, which stay as they are:", found.kept)
+        asked += markup.commands(f"{markup.told_steps(kept)} without an undo, which stay as they are:", found.kept)
     if found.newer:
-        asked += markup.listed("Done on the same hosts since, which stays as it is:", found.newer)
+        asked += markup.sentences("Done on the same hosts since, which stays as it is:", found.newer)
     return asked
 
 
 def _nothing(found: Outlook) -> str:
     if not found.kept:
         return html("Nothing to undo: nothing was sent.")
-    return markup.steps("Nothing to undo: what was sent has no undo, and stays as it is:", found.kept)
+    return markup.commands("Nothing to undo: what was sent has no undo, and stays as it is:", found.kept)
 
 
 def _user() -> str:

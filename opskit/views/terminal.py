@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 from opskit.rendering.escape import one_line
 from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST
-from opskit.views.now import last_lines, shown_chunks, told_time
+from opskit.views.now import last_lines, shown_chunks, told_seconds, told_time
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
-    from opskit.progress import ChunkProgress
-    from opskit.showing import PartProgress, Shown
+    from opskit.progress import ChunkProgress, WorkProgress
+    from opskit.showing import Shown
 
 BAR_CELLS: Final = 30
 LINES: Final = 6
-PARTS: Final = 12
+WORKS: Final = 12
 
 
 class TerminalView:
@@ -44,15 +44,11 @@ class TerminalView:
         self._live.update(drawn(self._shown, monotonic() - self._began), refresh=True)
         return True
 
-    def hide(self) -> None:
-        """Take the bars away."""
+    def close(self) -> None:
+        """Take the bars away: the results say how it ended, and a question needs the room."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def close(self) -> None:
-        """Take the bars away: the results say how it ended."""
-        self.hide()
 
 
 def drawn(shown: Shown, seconds: float) -> Table:
@@ -66,22 +62,22 @@ def drawn(shown: Shown, seconds: float) -> Table:
     for number, chunk in shown_chunks(progress):
         bar = ProgressBar(total=chunk.total, completed=chunk.ended.total(), width=BAR_CELLS)
         table.add_row(f"chunk {number}/{len(progress.chunks)}", bar, _counts(chunk))
-    for part in shown.parts()[-PARTS:] if shown.parts is not None else ():
-        table.add_row(Text(f"  {one_line(part.title, BAR_CELLS)}"), _fate(part))
+    for work in shown.works()[-WORKS:]:
+        table.add_row(Text(f"  {one_line(work.title, BAR_CELLS)}"), _fate(work))
     if progress.undone.total:
         table.add_row("undoing", "", _counts(progress.undone))
     name = f"{one_line(progress.name, 60)}: " if progress.name else ""
     table.add_row(Text(f"{name}{told_time(progress, seconds)}"))
-    for host, line in last_lines(shown.tails(()), LINES) if shown.tails is not None else ():
+    for host, line in last_lines(shown.tails(()), LINES):
         table.add_row(Text(host), Text(line))
     return table
 
 
-def _fate(part: PartProgress) -> Text:
+def _fate(work: WorkProgress) -> Text:
     from rich.text import Text
 
-    look = LOOKS[part.status]
-    seconds = "" if part.seconds is None else f" {part.seconds:.0f} s"
+    look = LOOKS[work.status]
+    seconds = "" if work.seconds is None else f" {told_seconds(work.seconds)}"
     return Text(f"{look.symbol} {look.word}{seconds}", style=look.colour)
 
 

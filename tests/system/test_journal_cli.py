@@ -105,7 +105,7 @@ def test_nothing_is_undone_unasked(
 ) -> None:
     """Where nobody can answer: exit code 2 and what to set. At a terminal what would be undone is shown; no is 130."""
     found = killed(tmp_path)
-    opskit.run("true", hosts="web1", name="later")
+    opskit.run("true", hosts="web1", name="later", undo="true")
     refused = Said(capsys, "rollback", found)
     assert (refused.code, refused.output) == (2, "")
     assert refused.errors.endswith("give --yes, or set OPSKIT_YES=1\n")

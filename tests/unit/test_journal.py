@@ -18,6 +18,7 @@ from opskit.frames.journal import COLUMNS
 from opskit.record.facts import Entry, Intent, Outcome, Part, TaskEnded, Transaction
 from opskit.record.ids import new_id
 from opskit.record.store import Store
+from opskit.undoing.rollback import Rollback
 from opskit.work.kept import packed_way
 
 if TYPE_CHECKING:
@@ -419,7 +420,7 @@ def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     written(store, entry(""), at=AT + timedelta(3))
     written(store, *done, intent("", undo=True), outcome("", undo=True), at=AT + timedelta(4))
     written(store, *done, at=AT - timedelta(1))
-    (line,) = journal.outlook(found).newer
+    (line,) = Rollback(store, found).newer()
     assert line.startswith(later)
 
 

@@ -31,6 +31,7 @@ from opskit.errors import (
     TimeoutExceeded,
 )
 from opskit.masking import MASK
+from opskit.progress import WorkProgress
 from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
 from opskit.scopes import RootTransaction, begun_here, open_scope
@@ -703,6 +704,9 @@ def test_nothing_is_undone_beside_what_a_task_has_begun(log: Log) -> None:
         def commands(self) -> opskit.Results:
             return opskit.Results()
 
+        def how_far(self) -> WorkProgress:
+            return WorkProgress.of("begun", ())
+
     def task() -> None:
         scope = open_scope.get()
         assert scope is not None
@@ -950,8 +954,7 @@ def test_progress_is_painted_by_the_outermost_alone(monkeypatch: pytest.MonkeyPa
     until(lambda: "1 running" in repr(session))
     (shown,) = seen
     assert counted(shown.progress) == [(1, 0, 2, False), (0, 1, 0, False)]
-    assert shown.parts is not None
-    parts = shown.parts()
+    parts = shown.works()
     assert [(part.title, part.status) for part in parts] == [
         ("int", "ok"),
         ("inner", "ok"),
@@ -983,8 +986,7 @@ def test_of_many_tasks_a_view_gets_those_that_matter(monkeypatch: pytest.MonkeyP
         for _ in range(50):
             session.run(int)
         session.run(fail)
-    assert seen[0].parts is not None
-    assert [(part.title, part.status) for part in seen[0].parts()] == [("fail", "failed")]
+    assert [(part.title, part.status) for part in seen[0].works()] == [("fail", "failed")]
 
 
 def test_a_session_that_is_not_waited_for_goes_on(log: Log) -> None:

@@ -25,7 +25,7 @@ from opskit.record.store import Store
 from opskit.scopes import RootTransaction, Scope, begun_here, open_scope
 from opskit.testing import Reply, ScriptedTransport
 from opskit.transactions import by_hand
-from opskit.undoing import newer
+from opskit.undoing import confirming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -290,7 +290,12 @@ def test_who_undoes_what_later_work_stands_on_is_asked(
 ) -> None:
     """It is listed what was done on the same hosts since; a no undoes nothing."""
     asked: list[str] = []
-    monkeypatch.setattr(newer, "confirmed", lambda question, remedy: asked.append(question) or answer == "y")
+
+    def confirmed(question: str, remedy: str) -> bool:
+        asked.append(question)
+        return answer == "y"
+
+    monkeypatch.setattr(confirming, "confirmed", confirmed)
     undo, undoing = done_by(how)
     later = run("later", hosts="app1", name="the later one")[0].transaction
     if answer == "y":

@@ -30,10 +30,6 @@ class Watched:
         self.painted.release()
         return True
 
-    def hide(self) -> None:
-        """Note it."""
-        self.calls.append("hide")
-
     def close(self) -> None:
         """Note it."""
         self.calls.append("close")
@@ -115,7 +111,7 @@ def test_a_terminal_makes_room_for_a_question() -> None:
     with found.watched():
         view.until_painted()
         with found.paused():
-            assert view.calls[-1] == "hide"
+            assert view.calls[-1] == "close"
             while view.painted.acquire(blocking=False):
                 pass
             assert not view.painted.acquire(timeout=0.02)

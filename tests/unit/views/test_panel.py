@@ -19,9 +19,9 @@ from opskit.asking import confirmed
 from opskit.errors import Cancelled, CommandError, InventoryError, OpskitError, RollbackError
 from opskit.fleet.names import Names
 from opskit.progress import Progress
-from opskit.settings import Settings, settings
-from opskit.showing import Outlook, Shown, Tail
-from opskit.views import front_end, notebook, panel
+from opskit.settings import Settings
+from opskit.showing import Alike, Outlook, Shown, Tail
+from opskit.views import export, front_end, notebook, panel
 from opskit.views.notebook import MOST_KEPT, NotebookView
 from opskit.work.draft import Draft
 from tests.elements import Elements
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from opskit.work.plan import Step
 
 EVIL = '</style><img src=x onerror=alert(1)>\x1b[2J\u202e"}*{display:none}'
-UNDONE: tuple[tuple[str, Sequence[str]], ...] = (("rm a", ("web1", "web2")), ("call()", ()))
+UNDONE = (Alike("rm a", ("web1", "web2")), Alike("call()", ()))
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
         self.rows: list[HostResult] = []
         self.again: list[Sequence[HostResult]] = []
         self.cancelled: list[Collection[str] | None] = []
-        self.outlook = Outlook("running", UNDONE, [("date", ("web3",))])
+        self.outlook = Outlook("running", "", UNDONE, [Alike("date", ("web3",))])
         self.line = "line"
         self.why: list[str] = []
         self.undo: Callable[[], Results] = lambda: Results((HostResult("web1", None, "rm a", "ok"),))
@@ -318,22 +318,15 @@ def test_a_rollback_says_what_it_undoes_and_asks() -> None:
 
 
 def test_later_work_on_the_same_hosts_is_in_the_question() -> None:
-    """Who says yes to it has agreed to that, too, and is asked nothing more on the way."""
+    """Who says yes has agreed to that, too."""
     run = Run().end("ok", "ok", "ok")
     run.outlook = replace(run.outlook, newer=["01LATER run by bob, <b>succeeded</b>"])
-    agreed: list[bool] = []
-
-    def undo() -> Results:
-        agreed.append(settings.yes)
-        return Results()
-
-    run.undo = undo
     view = painted(run)
     view.close()
     press(view, "Rollback")
     assert "which stays as it is:01LATER run by bob, <b>succeeded</b>" in text(view)
     answer(view, "Yes, roll back")
-    assert agreed == [True]
+    assert run.why == ["the Rollback button"]
 
 
 def test_a_rollback_is_done_once_and_says_by_whom(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +394,7 @@ def test_what_comes_up_on_the_way_is_asked_in_the_view() -> None:
 def test_nothing_is_asked_where_nothing_can_be_undone() -> None:
     """It says so, and what stays."""
     run = Run()
-    run.outlook = Outlook("running", (), [("date", ("web3",))])
+    run.outlook = Outlook("running", kept=[Alike("date", ("web3",))])
     view = painted(run)
     press(view, "Rollback")
     assert "Nothing to undo: what was sent has no undo, and stays as it is:web3: date" in text(view)
@@ -409,17 +402,14 @@ def test_nothing_is_asked_where_nothing_can_be_undone() -> None:
 
 
 def test_what_was_rolled_back_elsewhere_says_by_whom() -> None:
-    """The journal tells that to whoever tries it again."""
-
-    def refuse() -> Results:
-        raise RollbackError("transaction 01TX was rolled back by bob on laptop")
-
+    """Nothing is asked, and nothing tried, any more."""
     run = Run()
-    run.outlook, run.undo = Outlook("rolled_back", (), ()), refuse
+    run.outlook = Outlook("rolled back", "transaction 01TX was rolled back by bob on laptop")
     view = painted(run)
     press(view, "Rollback")
     assert "was rolled back by bob on laptop" in text(view)
     assert "Rollback" not in buttons(view)
+    assert not run.why
 
 
 def test_what_failed_is_retried_within_the_view() -> None:
@@ -492,11 +482,12 @@ def test_exports_never_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert f"Written: {name}" in text(view)
         assert "Markdown" not in buttons(view)
     assert {path.name for path in tmp_path.iterdir()} == {"opskit-01TX.md", "opskit-01TX-2.md"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
     def fail(*_: object) -> None:
         raise OpskitError("the disk is full")
 
-    monkeypatch.setattr(Results, "to_excel", fail)
+    monkeypatch.setitem(export.FORMS, "Excel", ("xlsx", fail))
     press(view, "Export")
     assert {"HTML", "Excel", "Markdown", "Parquet"} <= set(buttons(view))
     press(view, "Excel")
@@ -558,38 +549,36 @@ def test_what_the_front_end_can_do_is_known(monkeypatch: pytest.MonkeyPatch) -> 
     assert front_end.why_no_buttons() == front_end.NOT_INSTALLED
 
 
-def test_a_transaction_is_followed_to_its_end(displays: Displays, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be undone is asked only when a part has ended; rolled back from another cell, its end is waited for."""
-    monkeypatch.setattr(notebook, "FOLLOWED_SECONDS", 0)
+def test_a_transaction_asks_the_journal_only_when_something_has_ended(displays: Displays) -> None:
+    """What can be undone costs a look into the journal; the last look says how it ended."""
     asked: list[Outlook] = []
-    states = ["running", "running", "rolling_back", "rolling_back", "rolled_back"]
+    states = ["running", "running", "rolled back"]
 
     def outlook() -> Outlook:
-        asked.append(Outlook(states[len(asked)], UNDONE, ()))
+        asked.append(Outlook(states[len(asked)], undone=UNDONE))
         return asked[-1]
 
-    parts: list[Any] = []
-    run = Run(cancel=None, tails=None, parts=lambda: parts)
-    shown = Shown(Progress("deploy", "deploy"), "01TX", run.results, outlook, run.rollback, parts=lambda: list(parts))
-    view = NotebookView(shown)
+    works: list[Any] = []
+    run, progress = Run(cancel=None), Progress("deploy", "transaction deploy")
+    view = NotebookView(Shown(progress, "01TX", run.results, outlook, run.rollback, works=lambda: list(works)))
     view.paint()
     view.paint()
     assert len(asked) == 1
     assert set(buttons(view)) == {"Rollback", "Export"}
-    assert "transaction deploy01TXopen3 of 3 steps can be undone" in text(view)
-    parts.append(run_part("ok"))
+    assert "transaction deploy01TXrunning3 of 3 steps can be undone" in text(view)
+    works.append(run_part("ok"))
     view.paint()
     assert len(asked) == 2
     view.close()
-    assert len(asked) == 5
+    assert len(asked) == 3
     assert "rolled back" in displays.last
 
 
 def run_part(status: Any) -> Any:
     """Something that a cell did."""
-    from opskit.showing import PartProgress
+    from opskit.progress import WorkProgress
 
-    return PartProgress("uptime", status, 1.0, ())
+    return WorkProgress("uptime", status, 1.0, ())
 
 
 def test_old_views_keep_no_widgets() -> None:

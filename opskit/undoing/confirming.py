@@ -1,0 +1,83 @@
+"""The questions before a rollback: whether it is wanted, and whether it still is where later work stands on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from opskit.asking import confirmed
+from opskit.errors import Cancelled
+from opskit.record.moves import words
+from opskit.record.standing import is_left
+from opskit.rendering.escape import one_line
+from opskit.rendering.folding import fold
+from opskit.results import Results
+from opskit.settings import current
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from opskit.record.facts import Now
+    from opskit.record.store import Store
+    from opskit.undoing.rollback import Rollback
+
+NEWEST: Final = 1000
+"""How many of the later ones are looked at."""
+
+_LISTED: Final = 8
+_LINE: Final = 160
+
+
+def newer_than(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[str]:
+    """A line for each transaction begun later whose undos on one of these hosts are owed; newest first. Blocks."""
+    later = [now for now in store.transactions(since=earlier.transaction.at, limit=NEWEST) if now != earlier]
+    return [
+        _line(outline.now)
+        for outline in store.outlines(later, hosts)
+        if outline.now.transaction != earlier.transaction and any(is_left(account) for account, _ in outline.alike)
+    ]
+
+
+def confirm_order(rollback: Rollback) -> None:
+    """Ask before something is undone on which later work stands. Blocks.
+
+    Raises:
+        Cancelled: The answer was no: nothing was undone.
+        PromptRefused: Nobody can answer, and the setting `yes` does not.
+    """
+    if not current().yes and (newer := rollback.newer()):
+        question = ["done since on the same hosts, and not undone:", *_bounded(newer)]
+        remedy = "roll those back first, or set OPSKIT_YES=1, or opskit.configure(yes=True)"
+        _expect_yes([*question, "Undo what lies under it all the same?"], remedy)
+
+
+def confirm(rollback: Rollback, remedy: str) -> None:
+    """Show a person all that would be undone, and ask; where nothing would, nobody is asked. Raises as `confirm_order`.
+
+    Args:
+        rollback: What is to be done.
+        remedy: What to set where nobody can answer, for the error.
+    """
+    if current().yes or not (found := rollback.outlook()).undone:
+        return
+    undos = [f"{fold(alike.hosts) or 'a function'}: {alike.text}" for alike in found.undone]
+    question = [f"this would undo, newest first, of {rollback.transaction}:", *_bounded(undos)]
+    if found.newer:
+        question += ["what was done later on the same hosts stays:", *_bounded(found.newer)]
+    _expect_yes([*question, "Undo it?"], remedy)
+
+
+def _expect_yes(question: Sequence[str], remedy: str) -> None:
+    if not confirmed("\n".join(question), remedy=remedy):
+        raise Cancelled("not confirmed: nothing was undone", Results(()))
+
+
+def _line(now: Now) -> str:
+    begun = now.transaction
+    called = f"{begun.kind} {begun.name or ''}".strip()
+    return f"{begun.id} {called} by {now.owner.who}, begun {begun.at:%Y-%m-%d %H:%M} UTC, {words(now.state)}"
+
+
+def _bounded(lines: Sequence[str]) -> list[str]:
+    more = [f"  ... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return [*(f"  {one_line(line, _LINE)}" for line in lines[:_LISTED]), *more]
