@@ -99,9 +99,14 @@ class Enlistment:
 
 
 def outcome(scope: Scope, rows: Results, error: BaseException) -> str:
-    """What a rollback because of an error came to; says of what, where the error says the same of a part already."""
-    line = told(rows, scope.id)
-    same = line in getattr(error, "__notes__", ())
+    """What a rollback because of an error came to; says of what, where the error says the same of a part already.
+
+    Empty where nothing was to be undone, and the error tells of something that was.
+    """
+    line, notes = told(rows, scope.id), getattr(error, "__notes__", ())
+    if not rows and any(note.startswith("rolled back") for note in notes):
+        return ""
+    same = line in notes
     return f"{scope.kind} {one_line(scope.name or scope.id, _NAME)}: {line}" if same else line
 
 

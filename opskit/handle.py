@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import logging
+import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
 from opskit import bridge, checks, shared, views
@@ -18,7 +18,7 @@ from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.callbacks import current as current_callbacks
 from opskit.bridge.garbage import collector
-from opskit.bridge.own_thread import in_own_thread
+from opskit.bridge.own_thread import why_not_passing
 from opskit.bridge.questions import Questions
 from opskit.engine.ledger import Ledger
 from opskit.engine.ports import UNRECORDED
@@ -28,16 +28,16 @@ from opskit.errors import Cancelled, CommandError, OpskitError, PlanError, Timeo
 from opskit.events import Event, Output, RunEnded
 from opskit.observers import observers
 from opskit.progress import Progress, WorkProgress
-from opskit.rendering.escape import one_line
 from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
 from opskit.scopes import expect_may_block
 from opskit.showing import Shown
 from opskit.undoing.confirming import confirm_order
+from opskit.undoing.rollback import being_undone
 from opskit.views.painter import Painter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from opskit.record.facts import Kind
     from opskit.results import HostResult, Results
@@ -82,6 +82,7 @@ class Handle:
         self._enlistment = enlistment = Enlistment(kind, plan)
         self._waited_for = False
         self._progress = Progress()
+        self._guard = threading.Lock()
         self._undone: Future[None] | None = None
         self._questions = Questions(expected=plan.terms.wait)
         self._observers = observers()
@@ -92,7 +93,7 @@ class Handle:
             self._emit,
             enlistment.journal(self._engine, settings, transport, self._emit),
             max_output=settings.max_output,
-            check=_in_thread(plan.terms.check) if callable(plan.terms.check) else None,
+            check=why_not_passing(plan.terms.check) if callable(plan.terms.check) else None,
             listens=bool(self._observers),
             attempts_before=attempts_before,
         )
@@ -124,10 +125,12 @@ class Handle:
             with self._questions.heard(), self._painter.watched():
                 bridge.block(self._future, self._tick, self._cancel, timeout)
                 if self._undone is not None:
-                    bridge.block(self._undone, lambda: None, _wait_no_more)
+                    bridge.block(self._undone, lambda: None, _wait_no_more, timeout)
         except KeyboardInterrupt as interrupt:
             give_results(interrupt, self._finish())
             self._note(interrupt)
+            if self._undone is not None and not self._undone.done():
+                give_notes(interrupt, [f"a rollback goes on: opskit journal {self._enlistment.scope.id} tells its end"])
             raise
         if not self._future.done():
             assert timeout is not None
@@ -182,9 +185,13 @@ class Handle:
         """As `rollback`, once whoever wants it knows what stands on it."""
         self._waited_for = True
         undone: Future[None] = Future()
-        self._undone = undone
+        with self._guard:
+            if self._undone is not None and not self._undone.done():
+                raise being_undone(self._enlistment.scope.id)
+            self._undone = undone
         try:
-            self._cancel()
+            if not self._run.cancelled:  # a second cancel would not wait for what the first is ending
+                self._cancel()
             self.join()
             return self._enlistment.rollback(why, self._progress.apply)
         finally:
@@ -326,7 +333,7 @@ class Handle:
         if (fault := self._run.fault) is not None:
             fault.results = results  # type: ignore[attr-defined]  # for who catches it
             return fault
-        if self._run.cancelled:
+        if self._run.cancelled and any(row.status in _ENDED_EARLY for row in results):
             return Cancelled("the run was cancelled; `.results` has what arrived", results)
         if self.plan.terms.on_error == "continue":
             return None
@@ -340,6 +347,9 @@ class Handle:
         if isinstance(error, (CommandError, Cancelled)):
             error.rolled_back = self._enlistment.rolled_back
 
+
+_ENDED_EARLY: Final = frozenset({"cancelled", "not_started", "unknown"})
+"""What a cancel leaves; one that came when all had ended well has cancelled nothing."""
 
 left_alone: WeakSet[Future[Any]] = WeakSet()
 """The ends of runs, and of sessions of tasks, that nobody had to wait for."""
@@ -377,21 +387,3 @@ def _confirm(plan: Plan, settings: Settings) -> None:
     why = f" ({'; '.join(reasons)})" if reasons else ""
     if not confirmed(f"{plan}\nRun this{why}?", remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)"):
         raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None, UNRECORDED).results(plan))
-
-
-def _in_thread(check: Callable[[Results], object]) -> Callable[[Results], Awaitable[str | None]]:
-    """A caller's function, run in a thread with the caller's context: None if it passes, else why not."""
-    context = contextvars.copy_context()
-
-    def why_not(results: Results) -> str | None:
-        name = getattr(check, "__qualname__", repr(check))
-        try:
-            answer = context.run(check, results)
-            return None if answer else f"{name} gave {one_line(repr(answer), 80)}"
-        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises: to leave would end the engine
-            return f"{name} raised {type(error).__name__}: {error}"
-
-    async def judged(results: Results) -> str | None:
-        return await in_own_thread(partial(why_not, results))
-
-    return judged

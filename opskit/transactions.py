@@ -18,7 +18,7 @@ from opskit.scopes import expect_may_block, here, open_scope, opened, outside
 from opskit.settings import current
 from opskit.showing import Shown
 from opskit.undoing.confirming import confirm_order
-from opskit.undoing.rollback import expect_undone
+from opskit.undoing.rollback import expect_undone, interrupted
 from opskit.undoing.undos import Callback
 from opskit.views.painter import Painter
 from opskit.work.draft import Draft
@@ -211,19 +211,20 @@ def _undo_for(scope: Scope, failing: BaseException) -> None:
 
     An interrupt meanwhile is raised from that error, and has its `.results`.
     """
-    interrupt = None
+    interrupt, told = None, ()
     try:
         note = outcome(scope, _undone(scope, said_by(failing)), failing)
     except OpskitError as error:
         note = f"the rollback failed: {error}"
     except KeyboardInterrupt as error:
-        interrupt, note = error, f"the rollback was interrupted: opskit rollback {scope.root.id} tries the rest"
-    notes = [note, *stays_open(scope)]
+        told = getattr(error, "__notes__", ())
+        interrupt, note = error, next(iter(told), interrupted(scope.root.id))
+    notes = [*filter(None, [note]), *stays_open(scope)]
     give_notes(failing, notes)
     if interrupt is not None:
         if isinstance(results := getattr(failing, "results", None), Results):
             give_results(interrupt, results)
-        give_notes(interrupt, notes)
+        give_notes(interrupt, [one for one in notes if one not in told])
         raise interrupt from failing
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from opskit.rendering.escape import one_line
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from opskit.results import Results
 
 T = TypeVar("T")
 
@@ -30,3 +36,21 @@ async def in_own_thread(function: Callable[[], T]) -> T:
     outcome.set_running_or_notify_cancel()
     threading.Thread(target=call, name="opskit-user", daemon=True).start()
     return await asyncio.wrap_future(outcome)
+
+
+def why_not_passing(check: Callable[[Results], object]) -> Callable[[Results], Awaitable[str | None]]:
+    """A caller's check, to be called in a thread with the caller's context: None if it passes, else why not."""
+    context = copy_context()
+
+    def why_not(results: Results) -> str | None:
+        name = getattr(check, "__qualname__", repr(check))
+        try:
+            answer = context.run(check, results)
+            return None if answer else f"{name} gave {one_line(repr(answer), 80)}"
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises: to leave would end the engine
+            return f"{name} raised {type(error).__name__}: {error}"
+
+    async def judged(results: Results) -> str | None:
+        return await in_own_thread(partial(why_not, results))
+
+    return judged

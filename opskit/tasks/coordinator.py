@@ -48,6 +48,7 @@ class Coordinator:
         ended: Done when all has ended, the rollback too.
         error: What the session raises in the end; it is known before the tasks are undone because of it.
         undone: The rows of its rollback; None if there was none.
+        why: What the journal is to say of its rollback; None: the error.
     """
 
     def __init__(self, scope: Scope, tasks: Sequence[Task], chunk: int, name: str | None) -> None:
@@ -61,6 +62,7 @@ class Coordinator:
         self.ended: Future[None] = Future()
         self.error: BaseException | None = None
         self.undone: Results | None = None
+        self.why: str | None = None
         context = copy_context()
         context.run(keep_all)
         threading.Thread(target=context.run, args=(self._work,), name="opskit-tasks", daemon=True).start()
@@ -175,7 +177,7 @@ class Coordinator:
             return self._well_ended(), []
         (error, _), *others = failed
         self.error = error
-        return error, [*(note for _, note in others), self._undo(error), *stays_open(self.scope)]
+        return error, [*(note for _, note in others), *filter(None, [self._undo(error)]), *stays_open(self.scope)]
 
     def _well_ended(self) -> OpskitError | None:
         """A transaction of its own ends; what keeps the journal from saying so is the session's error."""
@@ -189,7 +191,7 @@ class Coordinator:
     def _undo(self, error: BaseException) -> str:
         """Undo what the tasks did, because of an error; says what that came to."""
         try:
-            self.undone = self.scope.rollback().wait(said_by(error), self.progress.apply)
+            self.undone = self.scope.rollback().wait(self.why or said_by(error), self.progress.apply)
         except OpskitError as fault:
             return f"the rollback failed: {fault}"
         return outcome(self.scope, self.undone, error)

@@ -192,7 +192,9 @@ class Parallelize:
         coordinator, rows = self._begun, None
         self._waited_for = True
         if not self.done:
-            coordinator.cancel(None)
+            coordinator.why = coordinator.why or why
+            if not coordinator.scope.cancelled:  # a second cancel would not wait for what the first is ending
+                coordinator.cancel(None)
             self.join()
             rows = coordinator.undone
         scope = coordinator.scope

@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from opskit.record.store import Store
     from opskit.undoing.rollback import Rollback
 
-NEWEST: Final = 1000
-"""How many of the later ones are looked at."""
-
 _LISTED: Final = 8
 _LINE: Final = 160
 
 
 def newer_than(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[str]:
     """A line for each transaction begun later whose undos on one of these hosts are owed; newest first. Blocks."""
-    later = [now for now in store.transactions(since=earlier.transaction.at, limit=NEWEST) if now != earlier]
+    later = store.transactions(since=earlier.transaction.at, host=hosts)
     return [
         _line(outline.now)
-        for outline in store.outlines(later, hosts)
-        if outline.now.transaction != earlier.transaction and any(is_left(account) for account, _ in outline.alike)
+        for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], hosts)
+        if any(is_left(account) for account, _ in outline.alike)
     ]
 
 

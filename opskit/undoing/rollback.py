@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from opskit import bridge, shared
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.questions import Questions
-from opskit.errors import RollbackError
+from opskit.errors import RollbackError, give_notes, give_results
 from opskit.masking import mask
 from opskit.observers import observers
 from opskit.record.facts import Ended
@@ -163,7 +163,7 @@ class Rollback:
         """Keep this process from undoing one thing twice at the same time; other processes the claim keeps off."""
         for (transaction, part), other in writer.rolling_back.items():
             if transaction == self.transaction and (part in trail or self._part in other):
-                raise RollbackError(f"transaction {transaction} is being rolled back in this process: wait for its end")
+                raise being_undone(transaction)
         writer.rolling_back[self.transaction, self._part] = trail
         try:
             yield
@@ -239,6 +239,13 @@ class Rollback:
             with questions.heard():
                 future = engine.submit(self.finish(why, settings, transport, writer, emit))
                 bridge.block(future, questions.answer, self._interrupted(engine))
+        except KeyboardInterrupt as interrupt:
+            note = interrupted(self.transaction)
+            if future.done() and future.exception() is None:
+                give_results(interrupt, future.result())
+                note = told(future.result(), self.transaction)
+            give_notes(interrupt, [note])
+            raise
         finally:
             callbacks.finish()
         return future.result()
@@ -258,6 +265,16 @@ class Rollback:
     def _is_unwritten(self) -> bool:
         """Whether nothing was ever done in it: the journal knows nothing of it then."""
         return self._root is not None and not self._root.written
+
+
+def interrupted(transaction: str) -> str:
+    """What is told of a rollback that nobody has waited for to its end."""
+    return f"the rollback was interrupted: opskit rollback {transaction} tries the rest"
+
+
+def being_undone(transaction: str) -> RollbackError:
+    """The error of who wants to roll back what this very process is at."""
+    return RollbackError(f"transaction {transaction} is being rolled back in this process: wait for its end")
 
 
 def told(rows: Results, given: str) -> str:

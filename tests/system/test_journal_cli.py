@@ -113,7 +113,7 @@ def test_nothing_is_undone_unasked(
         assert traces() == ["web1", "web2"]
         ended, output, seen = at_a_terminal("rollback", found, "--json", answer=answer)
         assert ended == code
-        assert f"web1: rm {tmp_path}/hosts/web1" in seen
+        assert f"web[1-2]: rm {tmp_path}/hosts/{{{{ server.name }}}}" in seen
         assert "run later by" in seen
         assert len(json.loads(output)["rows"]) == (0 if code else 2)
     assert traces() == []

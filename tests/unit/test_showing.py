@@ -10,6 +10,7 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, bridge, shared, views
+from opskit.engine.run import Run
 from opskit.errors import Cancelled, CommandError, RollbackError
 from opskit.showing import Alike
 from opskit.testing import Reply, ScriptedTransport
@@ -188,3 +189,56 @@ def test_undos_that_differ_in_the_hosts_name_are_one(answering: Any, seen: list[
         ("rm /srv/c-old", frozenset("c")),
     }
     assert sum(alike.steps for alike in undone) == 3
+
+
+def test_two_rollbacks_of_one_run_undo_once(answering: Any, seen: list[Shown]) -> None:
+    """The second is refused before it cancels anything; who waits for the run waits for the first one's end."""
+    transport = answering(lambda host, command: Reply(hangs=command == "x"))
+    found = begun("x", running=3, undo="undo x")
+    refused: list[BaseException] = []
+
+    def press() -> None:
+        assert seen[0].rollback is not None
+        try:
+            seen[0].rollback("the test")
+        except RollbackError as error:
+            refused.append(error)
+
+    buttons = [threading.Thread(target=press) for _ in range(2)]
+    for button in buttons:
+        button.start()
+    with pytest.raises(Cancelled) as caught:
+        found.wait()
+    for button in buttons:
+        button.join(5)
+    assert len(refused) == 1
+    assert [row.status for row in caught.value.results] == ["cancelled"] * 3
+    assert caught.value.__notes__ == ["rolled back: 3 of 3 undone"]
+    assert sorted(command for _, command in transport.sent) == ["undo x"] * 3 + ["x"] * 3
+
+
+def test_a_cancel_that_ends_nothing_is_none(answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came when every command had ended well, while the last facts were written: the run is a good one."""
+    answering(lambda host, command: Reply())
+    written = Run._written
+
+    async def cancelled(run: Run) -> None:
+        run.cancel()
+        await written(run)
+
+    monkeypatch.setattr(Run, "_written", cancelled)
+    assert [row.status for row in opskit.run("x", hosts=FLEET)] == ["ok"] * 3
+
+
+def test_the_journal_keeps_who_wanted_a_session_undone(answering: Any, seen: list[Shown]) -> None:
+    """The button's words, and not the cancel that came of them."""
+    answering(lambda host, command: Reply(hangs=command == "x"))
+    running = threading.Event()
+    stop = opskit.observe(lambda event: running.set() if event.kind == "step_started" else None)
+    with opskit.parallelize(wait=False) as session:
+        session.run(partial(opskit.run, "x", hosts=Inventory([Host("a")]), undo="undo x"))
+    assert running.wait(5)
+    stop()
+    assert seen[0].rollback is not None
+    assert len(seen[0].rollback("the Rollback button")) == 1
+    assert opskit.journal.show(seen[0].transaction).summary.reason == "the Rollback button"

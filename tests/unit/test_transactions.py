@@ -488,16 +488,18 @@ def test_a_block_ends_its_transaction_itself(fleet: Fleet) -> None:
 
 
 def test_an_interrupted_rollback_keeps_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interrupt is raised from the error that is rolled back for; both say how the rest is undone."""
+    """The interrupt is raised from the error that is rolled back for; both say what is left, and how it is undone."""
     scripted(monkeypatch, interrupting("undo x"))
     error = ValueError("why")
     with pytest.raises(KeyboardInterrupt) as raised, opskit.transaction() as tx:  # noqa: PT012 - as above
         run("x", hosts="app1")
         raise error
     assert raised.value.__cause__ is error
-    note = f"the rollback was interrupted: opskit rollback {tx.id} tries the rest"
-    assert error.__notes__ == raised.value.__notes__ == [note]
-    assert not hasattr(raised.value, "results")
+    (note,) = error.__notes__
+    assert note.startswith("rollback incomplete: 0 of 1 undone; app1: cancelled")
+    assert note.endswith(f"to try again: opskit rollback {tx.id}")
+    assert raised.value.__notes__ == [note]
+    assert [row.status for row in raised.value.results] == ["cancelled"]  # type: ignore[attr-defined]
 
 
 def test_a_second_interrupt_carries_what_the_first_did(monkeypatch: pytest.MonkeyPatch) -> None:
