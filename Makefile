@@ -32,7 +32,7 @@ test-system: $(INSTALLED) $(IPYKERNEL6)
 	$(RUN) pytest -n 2 --dist loadfile -m system
 
 test-browser: $(INSTALLED) $(IPYKERNEL6)
-	$(RUN) pytest -m browser
+	$(RUN) pytest -n 2 --dist loadfile -m browser
 
 lint: $(INSTALLED)
 	$(RUN) ruff check
