@@ -56,6 +56,11 @@ def runs(text: str) -> Iterator[tuple[Style, str]]:
         yield style, text[start:]
 
 
+def without_sequences(text: str) -> str:
+    """Text with its SGR sequences taken out."""
+    return _SGR.sub("", text)
+
+
 @lru_cache(maxsize=1_000)
 def css(style: Style) -> str:
     """Write a style as CSS declarations, with colours that read on light and dark backgrounds."""
@@ -69,6 +74,7 @@ def css(style: Style) -> str:
     return ";".join(filter(None, declarations))
 
 
+@lru_cache(maxsize=1_000)
 def _after(style: Style, parameters: str) -> Style:
     groups = iter(parameters.split(";"))
     for group in groups:

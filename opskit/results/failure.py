@@ -9,7 +9,7 @@ from opskit.rendering.escape import one_line
 from opskit.rendering.excerpt import last_line
 from opskit.rendering.palette import LOOKS
 from opskit.results.gather import Group, alike_error, grouped, how_many
-from opskit.results.result import WORST_FIRST
+from opskit.results.result import WORST_FIRST, worst
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +41,14 @@ def _fitting(bad: Sequence[HostResult]) -> type[CommandError]:
 
 def _message(bad: Sequence[HostResult], results: Results) -> str:
     """One line for each thing that went wrong, each host in the worst of its own alone."""
-    worst: dict[str, HostResult] = {}
+    by_host: dict[str, HostResult] = {}
     for row in sorted(bad, key=lambda row: WORST_FIRST.index(row.status)):
-        worst.setdefault(row.host or row.branch or "", row)
-    groups = grouped(worst.values(), _what_failed)
-    lines = [f"{len(worst):,} of {how_many(results)} did not end well", *map(_line, groups[:_GROUPS])]
+        by_host.setdefault(row.host or row.branch or "", row)
+    groups = grouped(by_host.values(), _what_failed)
+    lines = [f"{len(by_host):,} of {how_many(results)} did not end well", *map(_line, groups[:_GROUPS])]
     if left := groups[_GROUPS:]:
         lines.append(f"  and {sum(len(group.rows) for group in left):,} more, in {len(left):,} other ways")
-    fate = next(status for status in WORST_FIRST if any(row.status == status for row in bad))
+    fate = worst(row.status for row in bad)
     narrowed = f".{fate}" if fate in ("failed", "unreachable") else f".where({fate!r})"
     return "\n".join([*lines, f"Every row is in the error's .results; .results{narrowed}.df has the worst as a table."])
 

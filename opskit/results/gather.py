@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.rendering.folding import fold
-from opskit.results.result import WORST_FIRST, HostResult, Status
+from opskit.results.result import WORST_FIRST, HostResult, Status, worst_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -96,25 +96,37 @@ def grouped(rows: Iterable[HostResult], alike: Callable[[HostResult], Hashable])
 
 def counts(rows: Iterable[HostResult]) -> list[tuple[Status, int]]:
     """How many rows have each status, worst first."""
-    found = Counter(row.status for row in rows)
-    return [(status, found[status]) for status in WORST_FIRST if found[status]]
+    return worst_first(Counter(row.status for row in rows))
+
+
+def spans(rows: Iterable[HostResult]) -> list[tuple[HostResult, float, float]]:
+    """Rows with when their commands began and ended, in seconds since 1970.
+
+    Those that never began are left out, and those taken from the journal: they ran at another time. What still runs
+    without saying for how long reaches to the last moment that is known of any.
+    """
+    timed = [(row, row.started_at.timestamp()) for row in rows if row.started_at is not None and row.attempt != 0]
+    last = max((start + (row.seconds or 0) for row, start in timed), default=0.0)
+    return [
+        (row, start, last if row.status == "running" and row.seconds is None else start + (row.seconds or 0))
+        for row, start in timed
+    ]
 
 
 def elapsed(rows: Iterable[HostResult]) -> float | None:
-    """Seconds from the first command's start to the last one's end; None if none started."""
-    spans = [
-        (row.started_at.timestamp(), row.started_at.timestamp() + (row.seconds or 0)) for row in rows if row.started_at
-    ]
-    return max(end for _, end in spans) - min(start for start, _ in spans) if spans else None
+    """Seconds from the first command's start to the last one's end; None if none started now."""
+    timed = spans(rows)
+    return max(end for _, _, end in timed) - min(start for _, start, _ in timed) if timed else None
 
 
 def how_many(rows: Sequence[HostResult]) -> str:
     """The rows in words: `60 hosts`, `2 tasks`, `61 rows on 60 hosts`."""
     hosts = len(names(rows))
     if not hosts:
-        return _plural(len(rows), "task" if rows else "row")
-    return _plural(hosts, "host") if hosts == len(rows) else f"{_plural(len(rows), 'row')} on {_plural(hosts, 'host')}"
+        return plural(len(rows), "task" if rows else "row")
+    return plural(hosts, "host") if hosts == len(rows) else f"{plural(len(rows), 'row')} on {plural(hosts, 'host')}"
 
 
-def _plural(number: int, word: str) -> str:
+def plural(number: int, word: str) -> str:
+    """A count in words: `1 line`, `1,001 lines`."""
     return f"{number:,} {word}" + ("" if number == 1 else "s")

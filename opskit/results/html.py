@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from opskit.rendering.escape import html, html_with_colours, one_line
 from opskit.rendering.excerpt import excerpt, last_line, last_states
 from opskit.rendering.palette import LOOKS
-from opskit.results.gather import Group, counts, elapsed, grouped, how_many, look, names
+from opskit.results.gather import Group, counts, elapsed, grouped, how_many, look, names, plural
 from opskit.results.text import TRUNCATED, skipped_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def fate(status: Status, count: str = "") -> str:
     """A status as its symbol and word, in its colour."""
     shown = LOOKS[status]
     words = " ".join(filter(None, (shown.symbol, count, shown.word)))
-    return f'<b style="color:{shown.colour};white-space:nowrap">{words}</b>'
+    return f'<b style="color:{shown.colour};white-space:nowrap">{html(words)}</b>'
 
 
 def _table(groups: Sequence[Group]) -> str:
@@ -123,7 +123,7 @@ def _stream(name: str, text: str, *, bad: bool) -> str:
     if shown.count("\n") < _SHORT_LINES and len(shown) <= _SHORT_CHARACTERS:
         return label + block
     line = last_line(text) if bad else last_states(text[:_CHARACTERS]).strip().partition("\n")[0]
-    size = f'<span style="{_QUIET}">{len(text.splitlines()):,} lines </span>'
+    size = f'<span style="{_QUIET}">{plural(len(text.splitlines()), "line")} </span>'
     code = f'<code style="background:transparent;font-size:12px">{html(one_line(line, _SHORT))}</code>'
     return f'<details><summary style="cursor:pointer">{label}{size}{code}</summary>{block}</details>'
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from opskit.rendering.palette import LOOKS
-from opskit.results.gather import Group, counts, how_many
-from opskit.results.result import WORST_FIRST, HostResult, Status
+from opskit.results.gather import Group, counts, how_many, spans
+from opskit.results.result import WORST_FIRST, HostResult, Status, worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +32,7 @@ class Bar:
     """A command, or several of one status that ran about the same time.
 
     Attributes:
+        status: Of all that it stands for.
         start: Seconds since the first command's start.
         end: As `start`.
         track: Which line within its lane, from 0: bars that overlap stand under each other.
@@ -49,7 +50,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One line of the timeline: a host, a task, or what was folded."""
+    """One line of the timeline: a host, a task, or what was folded.
+
+    Attributes:
+        status: The worst of its bars'.
+        label: Who it is, not yet escaped or cut.
+        bars: What ran there, at least one.
+    """
 
     status: Status
     label: str
@@ -82,8 +89,8 @@ class Chart:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Where the axis has lines, in seconds, and what stands at them."""
-        power = math.floor(math.log10(self.seconds / _TICKS))
-        step = next(step for factor in (1, 2, 5, 10) if self.seconds / (step := factor * 10.0**power) <= _TICKS)
+        power = 10.0 ** math.floor(math.log10(self.seconds / _TICKS))
+        step = power * next(factor for factor in (1, 2, 5, 10) if self.seconds / (power * factor) <= _TICKS)
         places = max(0, -math.floor(math.log10(step) + 1e-9))
         return [(tick * step, f"{tick * step:,.{places}f} s") for tick in range(int(self.seconds / step) + 1)]
 
@@ -115,19 +122,14 @@ def laid_out(rows: Sequence[HostResult]) -> Chart:
     return Chart(tuple(lanes), seconds, (note, *_left_out(rows)))
 
 
-def _timed(row: HostResult) -> bool:
-    """Whether it ran now: what was taken from the journal ran at another time."""
-    return row.started_at is not None and row.attempt != 0
-
-
 def _ran(rows: Iterable[HostResult]) -> list[_Ran]:
-    timed = [(row, row.started_at.timestamp()) for row in rows if row.started_at is not None and _timed(row)]
-    origin = min((start for _, start in timed), default=0.0)
-    return [_Ran(row, start - origin, start - origin + (row.seconds or 0)) for row, start in timed]
+    timed = spans(rows)
+    origin = min((start for _, start, _ in timed), default=0.0)
+    return [_Ran(row, start - origin, end - origin) for row, start, end in timed]
 
 
 def _worst(ran: Iterable[_Ran]) -> Status:
-    return min((it.row.status for it in ran), key=WORST_FIRST.index)
+    return worst(it.row.status for it in ran)
 
 
 def _folded(lines: Mapping[str, Sequence[_Ran]], seconds: float) -> list[Lane]:
@@ -151,7 +153,7 @@ def _left_out(rows: Sequence[HostResult]) -> list[str]:
     if never := [row for row in rows if row.started_at is None]:
         fates = ", ".join(f"{LOOKS[status].symbol} {count:,} {LOOKS[status].word}" for status, count in counts(never))
         notes.append(f"Not shown, without a time: {fates}.")
-    if known := [row for row in rows if row.started_at is not None and not _timed(row)]:
+    if known := [row for row in rows if row.started_at is not None and row.attempt == 0]:
         notes.append(f"Not shown, done before and taken from the journal: {how_many(known)}.")
     return notes
 

@@ -5,31 +5,36 @@ Nothing in it runs, and nothing is fetched: the policy in its head says so to th
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from opskit.rendering.escape import attribute, html_with_colours, one_line
-from opskit.rendering.excerpt import excerpt
+from opskit import checks
+from opskit.errors import PlanError
+from opskit.rendering.colours import without_sequences
+from opskit.rendering.escape import attribute, html, html_with_colours, one_line
+from opskit.rendering.excerpt import head_and_tail, last_states
 from opskit.results import exports
-from opskit.results.gather import Group, elapsed, how_many
+from opskit.results.gather import Group, how_many, spans
 from opskit.results.html import fate, framed, note, outcomes, summary
 from opskit.results.lanes import laid_out
-from opskit.results.result import WORST_FIRST
+from opskit.results.result import WORST_FIRST, worst
 from opskit.results.text import TRUNCATED
-from opskit.results.timeline import as_svg
+from opskit.results.timeline import as_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
-    from opskit.results.result import HostResult, Status
+    from opskit.results.result import HostResult
     from opskit.results.results import Results
 
 _BYTES: Final = 18_000_000
 _TABLE_BYTES: Final = 3_000_000
 _LEAST_BYTES: Final = 200
 """What each text has at least, however many there are."""
+_SEQUENCES: Final = 200_000
+"""How many escape sequences are read for their colours, which takes a second or two."""
 _ROWS: Final = 10_000
 _OUTCOMES: Final = (100, 10)
 """How many rows the table has, and how many if those take too much."""
@@ -58,7 +63,7 @@ body { margin: 0 auto; max-width: 1200px; padding: 16px 24px 48px; color: var(--
 h1 { font-size: 22px; margin: 8px 0 }
 h2 { font-size: 16px; margin: 28px 0 6px; padding-bottom: 4px; border-bottom: 1px solid var(--line) }
 .about { color: var(--faint); margin: 2px 0 }
-figure { margin: 0; max-width: 1000px }
+figure { margin: 0 }
 .wide { overflow-x: auto; overflow-wrap: normal }
 th, td:nth-last-child(2) { white-space: nowrap }
 td:last-child { overflow-wrap: anywhere; min-width: 240px }
@@ -84,7 +89,7 @@ td:last-child { overflow-wrap: anywhere; min-width: 240px }
 @media print {
   body { max-width: none; padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }
   details::details-content { content-visibility: visible; block-size: auto }
-  tr, figure > svg { break-inside: avoid }
+  tr, figure > div { break-inside: avoid }
   .hosts { display: none }
   .printed { display: block }
 }
@@ -93,6 +98,10 @@ td:last-child { overflow-wrap: anywhere; min-width: 240px }
 
 def write(results: Results, path: str | PathLike[str], title: str | None) -> None:
     """Write the file; see `Results.report`."""
+    try:
+        title = title if title is None else checks.text(title)
+    except ValueError as error:
+        raise PlanError(f"Results.report: title={title!r} {error}") from None
     exports.write("Results.report", path, as_report(results, title).encode())
 
 
@@ -115,12 +124,11 @@ def as_report(results: Results, title: str | None) -> str:
 
 def _about(rows: Sequence[HostResult]) -> Iterator[str]:
     """When it was, and under which transactions."""
-    started = [row.started_at for row in rows if row.started_at is not None]
-    if started:
-        first, seconds = min(started).astimezone(UTC), elapsed(rows) or 0
-        last = first + timedelta(seconds=seconds)
-        day = f"{last:%Y-%m-%d} " if last.date() != first.date() else ""
-        yield _about_line(f"{first:%Y-%m-%d %H:%M:%S} to {day}{last:%H:%M:%S} UTC, {seconds:,.1f} s")
+    if timed := spans(rows):
+        first, last = min(start for _, start, _ in timed), max(end for _, _, end in timed)
+        began, ended = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
+        day = f"{ended:%Y-%m-%d} " if ended.date() != began.date() else ""
+        yield _about_line(f"{began:%Y-%m-%d %H:%M:%S} to {day}{ended:%H:%M:%S} UTC, {last - first:,.1f} s")
     if transactions := list(dict.fromkeys(row.transaction for row in rows if row.transaction)):
         shown = ", ".join(transactions[:_TRANSACTIONS])
         more = f", and {len(transactions) - _TRANSACTIONS:,} more" if len(transactions) > _TRANSACTIONS else ""
@@ -133,8 +141,7 @@ def _about_line(text: str) -> str:
 
 def _head_of(rows: Sequence[HostResult]) -> str:
     """The counts, the timeline, and the table of outcomes."""
-    chart = laid_out(rows)
-    figure = (as_svg(chart) if chart.lanes else "") + "".join(map(note, chart.notes))
+    figure = as_html(laid_out(rows))
     table = ""
     for most in _OUTCOMES:
         table = outcomes(rows, all_are_in="“In full” below", most=most)
@@ -150,10 +157,10 @@ def _each(rows: Sequence[HostResult], size: int) -> str:
     found: dict[tuple[str, str], list[HostResult]] = {}
     for row in rows:
         found.setdefault(_whose(row), []).append(row)
-    ordered = sorted(found.values(), key=lambda its: WORST_FIRST.index(_worst(its)))
+    ordered = sorted(found.values(), key=lambda its: WORST_FIRST.index(worst(row.status for row in its)))
     kept = [row for its in ordered for row in its][:_ROWS]
     facts = list(map(_facts, kept))
-    texts = fitted(
+    texts = cut_to_size(
         [text for row in kept for text in (row.command or "", row.error or "", row.stdout, row.stderr)],
         size - sum(len(text.encode()) + _ROW_BYTES for text in facts),
     )
@@ -172,10 +179,6 @@ def _whose(row: HostResult) -> tuple[str, str]:
     return row.host, "" if row.host else row.branch or ""
 
 
-def _worst(rows: Iterable[HostResult]) -> Status:
-    return min((row.status for row in rows), key=WORST_FIRST.index)
-
-
 def _host(pairs: Sequence[tuple[HostResult, str]]) -> str:
     rows = [row for row, _ in pairs]
     host, task = _whose(rows[0])
@@ -184,7 +187,7 @@ def _host(pairs: Sequence[tuple[HostResult, str]]) -> str:
     error = next((one_line(row.error, _ERROR) for row in rows if row.error), "")
     said = " · ".join(attribute(part) for part in (many, error) if part)
     markup = "".join(markup for _, markup in pairs)
-    head = f'<summary>{fate(_worst(rows))} {name} <span class="about">{said}</span></summary>'
+    head = f'<summary>{fate(worst(row.status for row in rows))} {name} <span class="about">{said}</span></summary>'
     return f"<details>{head}{markup}</details>"
 
 
@@ -213,22 +216,32 @@ def _row(facts: str, texts: Sequence[str]) -> str:
     return f'<div class="row"><div>{facts}</div>{blocks}</div>'
 
 
-def fitted(texts: Sequence[str], size: int) -> list[str]:
-    """Texts as markup, within so many bytes: the short ones whole, the longest cut to what is left for each."""
+def cut_to_size(texts: Sequence[str], size: int) -> list[str]:
+    """Texts as markup, within so many bytes: the short ones whole, the longest cut to what is left for each.
+
+    The shortest have their colours, until there were `_SEQUENCES` escape sequences.
+    """
     markups = [""] * len(texts)
+    sequences = 0
     shortest_first = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     for left, number in zip(range(len(texts), 0, -1), shortest_first, strict=True):
-        markups[number] = _within(texts[number], max(size // left, _LEAST_BYTES))
+        sequences += texts[number].count("\x1b")
+        coloured = sequences <= _SEQUENCES
+        markups[number] = _within(texts[number], max(size // left, _LEAST_BYTES), coloured=coloured)
         size -= len(markups[number].encode())
     return markups
 
 
-def _within(text: str, size: int) -> str:
+def _within(text: str, size: int, *, coloured: bool) -> str:
     """One text as markup of so many bytes; markup may be many times as long as what it shows."""
-    limit = size
+    # Line ends of two characters go at once: `last_states` takes 30 times as long for them, line by line.
+    shown = last_states(text.replace("\r\n", "\n") if "\r" in text else text).rstrip("\n")
+    limit = min(size, len(shown))
     while True:
-        markup = html_with_colours(excerpt(text, lines=limit, characters=limit))
+        cut = head_and_tail(shown, lines=limit, characters=limit)
+        markup = html_with_colours(cut) if coloured else html(without_sequences(cut))
         length = len(markup.encode())
         if length <= size:
             return markup
+        # A fiftieth less than fits if all of it were alike, so that the next pass is mostly the last one.
         limit = limit * size * 49 // (50 * length)

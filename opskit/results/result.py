@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 Status = Literal["ok", "failed", "unreachable", "timeout", "cancelled", "skipped", "not_started", "unknown", "running"]
@@ -84,3 +85,13 @@ class HostResult:
     def bad(self) -> bool:
         """Whether this row makes its run a failed one."""
         return self.status in BAD
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The most serious of some statuses, at least one."""
+    return min(statuses, key=WORST_FIRST.index)
+
+
+def worst_first(counts: Mapping[Status, int]) -> list[tuple[Status, int]]:
+    """The statuses that were counted at all, each with its count, worst first."""
+    return [(status, counts[status]) for status in WORST_FIRST if counts.get(status)]

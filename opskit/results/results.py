@@ -224,13 +224,14 @@ class Results(Sequence[HostResult]):
         """Write one HTML file that anybody can open: counts, a timeline, the folded table, and all of each host.
 
         It has no scripts and fetches nothing. It stays below some 20 MB: where outputs would take more, the longest
-        are cut, and say so.
+        are cut, and say so; where very much of them is coloured, the longest lose their colours.
 
         Args:
             path: The file; one that exists is replaced.
             title: What stands on top; None: what the rows are, such as `Results of 60 hosts`.
 
         Raises:
+            PlanError: The title is no text, or empty.
             OpskitError: The file can't be written.
         """
         report.write(self, path, title)

@@ -26,8 +26,6 @@ _ENDED: Final = 20
 
 def as_text(rows: Sequence[HostResult]) -> str:
     """Lay out the rows: a line of counts, then each group with its output, each line behind the name of its stream."""
-    if not rows:
-        return "no rows"
     groups = grouped((row for row in rows if row.status != "skipped"), look)
     shown = groups[:_GROUPS]
     lines = [summary(rows), *_table(shown)]
@@ -40,7 +38,9 @@ def as_text(rows: Sequence[HostResult]) -> str:
 
 
 def summary(rows: Sequence[HostResult]) -> str:
-    """Such as `60 hosts: ✘ 3 failed, ✔ 57 ok in 12.3 s`."""
+    """Such as `60 hosts: ✘ 3 failed, ✔ 57 ok in 12.3 s`; `no rows` of none."""
+    if not rows:
+        return "no rows"
     fates = ", ".join(f"{LOOKS[status].symbol} {count:,} {LOOKS[status].word}" for status, count in counts(rows))
     seconds = elapsed(rows)
     return f"{how_many(rows)}: {fates}" + (f" in {seconds:.1f} s" if seconds is not None else "")

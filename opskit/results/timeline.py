@@ -1,4 +1,4 @@
-"""When the commands of a run ran: one line a host, as HTML for notebooks, as SVG for files, as text for terminals.
+"""When the commands of a run ran: one line a host, as HTML for notebooks and reports, as SVG files, as text.
 
 JupyterLab takes SVG out of untrusted notebooks; the HTML is made of elements and inline styles that it keeps.
 """
@@ -58,10 +58,12 @@ class Timeline:
     rows: tuple[HostResult, ...]
 
     def __repr__(self) -> str:
-        return _as_text(laid_out(self.rows), summary(self.rows) if self.rows else "")
+        return _as_text(laid_out(self.rows), summary(self.rows))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - IPython's signature
-        return {"text/html": framed(summary_html(self.rows) + _as_html(laid_out(self.rows))), "text/plain": repr(self)}
+        chart = laid_out(self.rows)
+        markup = framed(summary_html(self.rows) + as_html(chart))
+        return {"text/html": markup, "text/plain": _as_text(chart, summary(self.rows))}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write it as an SVG file, 960 pixels wide, in the colours of light and dark screens.
@@ -72,12 +74,12 @@ class Timeline:
         if not str(path).lower().endswith(".svg"):
             raise OpskitError(f"Timeline.save: {str(path)!r} does not end in .svg, and SVG is all that it writes")
         chart = laid_out(self.rows)
-        captions = [summary(self.rows) if self.rows else "", *chart.notes]
+        captions = [summary(self.rows), *chart.notes]
         lines = [line for caption in captions for line in textwrap.wrap(one_line(caption, 4 * _TITLE), _CAPTION)]
         exports.write("Timeline.save", path, as_svg(chart, lines).encode())
 
 
-def _as_html(chart: Chart) -> str:
+def as_html(chart: Chart) -> str:
     """Elements with inline styles, of any width; under the pointer each bar says what it is."""
     notes = "".join(map(note, chart.notes))
     if not chart.lanes:
@@ -117,18 +119,10 @@ def _html_bar(bar: Bar, top: int, height: int, chart: Chart) -> str:
     return drawn_bar + (f'<b style="{at};color:{colour}">{symbol}</b>' if bar.marked else "")
 
 
-def as_svg(chart: Chart, captions: Sequence[str] | None = None) -> str:
-    """One `<svg>` element. Its bars stretch, its text does not.
-
-    Args:
-        chart: What to draw.
-        captions: None where it stands in HTML, which it fills and whose colour its text takes; else it is a file of
-            its own, these lines on top, with a ground for light and dark.
-    """
-    above = _LINE * len(captions or ())
-    text = "".join(
-        f'<text y="{_LINE * number + 12}">{attribute(line)}</text>' for number, line in enumerate(captions or ())
-    )
+def as_svg(chart: Chart, captions: Sequence[str]) -> str:
+    """A file of its own, these lines on top, with a ground for light and dark."""
+    above = _LINE * len(captions)
+    text = "".join(f'<text y="{_LINE * number + 12}">{attribute(line)}</text>' for number, line in enumerate(captions))
     body = above + _AXIS
     names, bars, y = [], [], body
     for lane in chart.lanes:
@@ -136,10 +130,9 @@ def as_svg(chart: Chart, captions: Sequence[str] | None = None) -> str:
         bars += [_svg_bar(bar, y + top, height, chart) for bar, top, height in _placed(lane)]
         y += lane.height
     lines = "".join(_svg_tick(_percent(tick, chart), label, above, y) for tick, label in chart.ticks)
-    width, ground = ("100%", "") if captions is None else (_WIDTH, _GROUND)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y + 4}" role="img" aria-label="Timeline"'
-        f' font-family="system-ui, sans-serif" font-size="12" fill="currentColor">{ground}{text}'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 4}" role="img" aria-label="Timeline"'
+        f' font-family="system-ui, sans-serif" font-size="12" fill="currentColor">{_GROUND}{text}'
         f'<svg width="{_LABELS - 1}%">{"".join(names)}</svg>'
         f'<svg x="{_LABELS}%" width="{_PLOT}%" overflow="visible">{lines}{"".join(bars)}</svg></svg>'
     )
@@ -189,7 +182,7 @@ def _as_text(chart: Chart, head: str) -> str:
     ]
     if lines:
         lines.append(" " * (width + 4) + _text_axis(chart))
-    return "\n".join(filter(None, (head, *lines, *chart.notes)))
+    return "\n".join((head, *lines, *chart.notes))
 
 
 def _text_name(lane: Lane) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from html import unescape
-from html.parser import HTMLParser
 
 import mistune
 import pytest
@@ -22,6 +21,7 @@ from opskit.rendering.escape import (
     terminal,
     without_colours,
 )
+from tests.elements import Elements
 
 HOSTILE = st.text(
     st.one_of(
@@ -38,31 +38,6 @@ _BREAK = re.compile(r"<span>([$\\])</span>")
 _SPAN = re.compile(
     r'<span style="(?:(?:color|background-color):#[0-9a-f]{6};?|font-weight:bold;?|text-decoration:underline;?)+">'
 )
-
-
-class Tags(HTMLParser):
-    """Collects what a browser would see: tags, and the text between them."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.opened: list[str] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(markup)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
-        self.opened.append(tag)
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the tag that was opened last, and no other."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Note a text."""
-        self.text += data
 
 
 def is_hidden(character: str) -> bool:
@@ -93,9 +68,7 @@ def test_coloured_html_closes_what_it_opens_and_computes_its_styles(text: str) -
     markup = html_with_colours(text)
     for tag in re.findall(r"<[^>]*>", markup):
         assert tag in ("<span>", "</span>") or _SPAN.fullmatch(tag)
-    parsed = Tags(markup)
-    assert parsed.open == []
-    assert parsed.text == without_colours(text)
+    assert Elements(markup).text == without_colours(text)
 
 
 @given(HOSTILE)
@@ -127,8 +100,8 @@ def test_markdown_reads_back_as_text_in_one_cell(text: str) -> None:
         cells = re.findall(r"<td[^>]*>(.*?)</td>", rendered, re.DOTALL)
         assert len(cells) == 3
         assert cells[2] == "y"
-        parsed = Tags(re.sub(r"<br ?/?>", "\n", cells[1]))
-        assert set(parsed.opened) <= {"code"}
+        parsed = Elements(re.sub(r"<br ?/?>", "\n", cells[1]))
+        assert parsed.tags <= {"code"}
         assert [line.split() for line in parsed.text.split("\n")] == [
             line.split() for line in without_colours(text).split("\n")
         ]

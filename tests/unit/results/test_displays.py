@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from time import process_time
 from typing import Any
 
@@ -13,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opskit.results import WORST_FIRST, HostResult, Results, Status
+from opskit.results.html import fate, note
+from tests.elements import Elements
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOSTILE = (
@@ -27,33 +28,6 @@ def row(host: str, status: Status = "ok", **more: Any) -> HostResult:
     return HostResult(host, more.pop("branch", None), more.pop("command", "uptime"), status, **more)
 
 
-class Page(HTMLParser):
-    """The tags and texts of some HTML, balanced or else an error."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(markup)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
-        self.tags.append((tag, dict(attrs)))
-        if tag != "wbr":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the tag that was opened last, and no other."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Note a text."""
-        self.text += data
-
-
 def html_of(*rows: HostResult) -> str:
     """What a notebook shows."""
     return Results(rows)._repr_mimebundle_()["text/html"]
@@ -66,7 +40,7 @@ def test_hosts_of_one_outcome_share_a_row_and_failures_come_first() -> None:
         row("db1", "failed", exit_code=3, error="exit code 3: no space"),
         *(row(f"x{n}", "skipped", command=None) for n in range(1, 13)),
     ]
-    for shown in (Page(html_of(*rows)).text, repr(Results(tuple(rows)))):
+    for shown in (Elements(html_of(*rows)).text, repr(Results(tuple(rows)))):
         assert re.search(r"33 hosts.*✘ 1 failed.*✔ 20 ok.*– 12 skipped", shown)  # noqa: RUF001 - a dash is meant
         assert 0 < shown.index("db1") < shown.index("web[1-20]") < shown.index("no branch matched on 12 hosts: x[1-12]")
         assert shown.count("active") == 1
@@ -115,16 +89,22 @@ def test_hostile_text_in_any_field_stays_text(field: str, status: Status) -> Non
     """S1, S2: whatever field it comes in, no tag, live link, formula or control character gets out."""
     values: dict[str, Any] = {"host": "web1", "branch": "b", "command": "c", field: HOSTILE}
     results = Results((HostResult(status=status, **values),))
-    page = Page(results._repr_mimebundle_()["text/html"])
-    assert not {tag for tag, _ in page.tags} & FORBIDDEN
-    assert all(set(attributes) <= {"style", "class"} for _, attributes in page.tags)
+    page = Elements(results._repr_mimebundle_()["text/html"])
+    assert not page.tags & FORBIDDEN
+    assert all(set(attributes) <= {"style", "class"} for _, attributes in page.found)
     for text in (page.text, repr(results)):
         assert all(it.isprintable() or it in "\n\t" for it in text)
 
 
+def test_a_status_and_a_remark_take_any_text() -> None:
+    """S1: the pieces that other displays are made of escape what they are given."""
+    for markup in (fate("failed", HOSTILE), note(HOSTILE)):
+        assert Elements(markup).tags <= {"b", "div", "span"}
+
+
 def test_mathjax_is_told_to_look_away() -> None:
     """S1: the outermost element has the class that JupyterLab's MathJax heeds, and that of exported notebooks."""
-    tag, attributes = Page(html_of(row("web1"))).tags[0]
+    tag, attributes = Elements(html_of(row("web1"))).found[0]
     assert tag == "div"
     assert {"mathjax_ignore", "tex2jax_ignore"} <= set((attributes["class"] or "").split())
 
@@ -148,6 +128,20 @@ def test_long_output_is_cut_and_folded_away() -> None:
     assert "9,994,000 characters left out" in markup
     assert re.search(r"<details><summary[^>]*>.*1,001 lines.*the reason.*</summary><pre", markup)
     assert len(repr(Results(tuple(rows)))) < 5_000
+
+
+def test_one_line_is_not_two() -> None:
+    """A single long line is folded away as one."""
+    assert ">1 line <" in html_of(row("web1", stdout="x" * 1_000))
+
+
+def test_the_journals_rows_do_not_count_for_the_time() -> None:
+    """What was taken from the journal ran days ago: a run's seconds are those of what ran now."""
+    known = row("web1", attempt=0, started_at=BEGAN - timedelta(days=3), seconds=1.0)
+    rows = (known, row("web2", started_at=BEGAN, seconds=2.0))
+    for shown in (Elements(html_of(*rows)).text, repr(Results(rows))):
+        assert re.search(r"2 hosts.*✔ 2 ok( in )?2\.0 s", shown)
+    assert repr(Results((known,))).split("\n")[0] == "1 host: ✔ 1 ok"
 
 
 def test_colours_of_output_show_in_html_alone() -> None:
@@ -211,7 +205,7 @@ def test_ten_thousand_rows_are_shown_at_once(different: bool) -> None:
 def test_every_display_survives_any_rows(rows: list[HostResult]) -> None:
     """S1, R20: any text gives balanced HTML of known tags, and printable text."""
     results = Results(tuple(rows))
-    page = Page(results._repr_mimebundle_()["text/html"])
+    page = Elements(results._repr_mimebundle_()["text/html"])
     known = {
         "div",
         "span",
@@ -228,6 +222,6 @@ def test_every_display_survives_any_rows(rows: list[HostResult]) -> None:
         "summary",
         "wbr",
     }
-    assert {tag for tag, _ in page.tags} <= known
+    assert page.tags <= known
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", repr(results))
     assert results.to_markdown().count("\n") == 2 + len(re.findall(r"(?m)^\| [^s-]", results.to_markdown()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import stat
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from time import process_time
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opskit.errors import OpskitError
+from opskit.errors import OpskitError, PlanError
 from opskit.results import HostResult, Results, Status
-from opskit.results.report import as_report, fitted
+from opskit.results.report import as_report, cut_to_size
+from tests.elements import Elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,10 @@ HOSTILE = (
     "<script>alert(1)</script></pre></details></title></style></svg> $x$ \\(y\\) \x1b]0;t\x07\x9b \u202e &amp; \"'\n"
     "\x1b[31mred\nhttps://evil.example <img src=x> \ud800"
 )
-TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "b", "bdi", "figure", "svg"}
-TAGS |= {"text", "tspan", "line", "rect", "table", "thead", "tbody", "tr", "th", "td", "pre", "code", "details"}
+TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "b", "bdi", "figure"}
+TAGS |= {"table", "thead", "tbody", "tr", "th", "td", "pre", "code", "details"}
 TAGS |= {"summary", "wbr"}
+TIMELINE = '<figure><div style="position:relative'
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -36,42 +37,6 @@ def row(host: str, status: Status = "ok", **more: Any) -> HostResult:
     """A row of the command `uptime`, which took a second."""
     times: dict[str, Any] = {} if status == "skipped" else {"started_at": BEGAN, "seconds": 1.0}
     return HostResult(host, more.pop("branch", None), more.pop("command", "uptime"), status, **(times | more))
-
-
-class Page(HTMLParser):
-    """The elements and texts of a document, balanced or else an error."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(markup)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"wbr", "meta"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element that is empty."""
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the element that was opened last, and no other."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Note a text, and in which element it stands."""
-        self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
-
-    @property
-    def text(self) -> str:
-        """What a person can read."""
-        return " ".join("".join(texts) for tag, texts in self.texts.items() if tag != "style")
 
 
 def report(*rows: HostResult, title: str | None = None, commands: Results | None = None) -> str:
@@ -99,12 +64,12 @@ def test_a_colleague_reads_what_happened(tmp_path: Path) -> None:
     )
     assert Results(rows).report(path, title="Deploy v42") is None  # type: ignore[func-returns-value]  # the contract's
     markup = path.read_text("utf-8")
-    page = Page(markup)
+    page = Elements(markup)
     assert page.texts["title"][0] == page.texts["h1"][0] == "Deploy v42"
     assert "2026-01-02 23:59:58 to 2026-01-03 00:00:02 UTC, 3.5 s" in page.text
     assert "Transactions 01TX1, 01TX2" in page.text
     assert re.search(r"✘ 1 failed.*✔ 2 ok.*– 1 skipped", " ".join(page.texts["b"]))  # noqa: RUF001 - a dash is meant
-    order = ["<h1>", "1 failed", "<svg ", "<table", "web[1-2]", "<h2>In full", ">db1<", ">web1<", ">web2<", ">x1<"]
+    order = ["<h1>", "1 failed", TIMELINE, "<table", "web[1-2]", "<h2>In full", ">db1<", ">web1<", ">web2<", ">x1<"]
     places = [markup.index(part, markup.index("<h2>In full") if part.startswith(">") else 0) for part in order]
     assert places == sorted(places)
     assert markup.count("<pre>uptime</pre>") == 3
@@ -115,13 +80,13 @@ def test_a_colleague_reads_what_happened(tmp_path: Path) -> None:
 def test_nothing_runs_and_nothing_is_fetched() -> None:
     """S1: the policy forbids all but inline styles, and there is no script, link, address or handler to begin with."""
     markup = report(row("web1", stdout="https://x.example\n"), row("db1", "failed", exit_code=1))
-    page = Page(markup)
-    policies = [attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes]
-    assert policies == [POLICY]
+    page = Elements(markup)
+    assert page.values("http-equiv") == ["Content-Security-Policy"]
+    assert POLICY in page.values("content")
     assert markup.index("charset") < markup.index(POLICY) < markup.index("<title>") < markup.index("<style>")
-    assert {tag for tag, _ in page.tags} <= TAGS
+    assert page.tags <= TAGS
     assert not re.search(r"url\(|@import|expression", markup)
-    for _, attributes in page.tags:
+    for _, attributes in page.found:
         assert not [name for name in attributes if name.startswith("on")]
         assert not {"href", "src", "srcset", "action", "xlink:href", "background"} & set(attributes)
 
@@ -131,25 +96,42 @@ def test_nothing_runs_and_nothing_is_fetched() -> None:
 def test_hostile_text_in_any_field_stays_text(field: str, status: Status) -> None:
     """S1, S2: whatever field it comes in, it opens and closes no element, and every control character is a mark."""
     values: dict[str, Any] = {"host": "web1", "branch": "b", field: HOSTILE}
-    page = Page(report(row(status=status, **values)))
-    assert {tag for tag, _ in page.tags} <= TAGS
+    page = Elements(report(row(status=status, **values)))
+    assert page.tags <= TAGS
     assert all(it.isprintable() or it in "\n\t" for it in page.text)
     assert "<script>alert(1)</script></pre></details></title></style></svg>" in page.text
 
 
 def test_a_hostile_title_stays_text() -> None:
     """S1: a title is one line of text, on top and in the browser's tab."""
-    page = Page(report(row("web1"), title=HOSTILE))
-    assert {tag for tag, _ in page.tags} <= TAGS
+    page = Elements(report(row("web1"), title=HOSTILE))
+    assert page.tags <= TAGS
     assert page.texts["title"][0] == page.texts["h1"][0]
     assert page.texts["h1"][0].startswith(
         "<script>alert(1)</script></pre></details></title></style></svg> $x$ \\(y\\) ␛"
     )
 
 
+@pytest.mark.parametrize("title", [3, "", " \n", "a\0b"])
+def test_a_title_is_text(title: Any, tmp_path: Path) -> None:
+    """What is no text, and what would leave a report without a heading, is named before anything is written."""
+    with pytest.raises(PlanError, match=r"^Results.report: title=.* must be text, not empty, without NUL$"):
+        Results((row("web1"),)).report(tmp_path / "x.html", title=title)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_journals_rows_are_of_another_time() -> None:
+    """What was taken from the journal ran on another day: it does not count for when this was, and how long."""
+    known = row("web2", attempt=0, started_at=BEGAN - timedelta(days=3))
+    text = Elements(report(row("web1"), known)).text
+    assert "2026-01-02 23:59:58 to 23:59:59 UTC, 1.0 s" in text
+    assert "taken from the journal" in text
+    assert "UTC, " not in Elements(report(known)).text
+
+
 def test_without_a_title_it_says_of_what_it_is() -> None:
     """The title that nobody gave is what the rows are."""
-    assert Page(report(row("web1"), row("web2"))).texts["h1"] == ["Results of 2 hosts"]
+    assert Elements(report(row("web1"), row("web2"))).texts["h1"] == ["Results of 2 hosts"]
 
 
 def test_tasks_come_with_their_commands() -> None:
@@ -157,7 +139,7 @@ def test_tasks_come_with_their_commands() -> None:
     commands = Results((row("web1", stdout="from a task\n"), row("db1", "failed", exit_code=1, transaction="01TX")))
     markup = report(row("", branch="deploy", command=None, stdout="printed\n"), commands=commands)
     assert markup.index("1 task") < markup.index("<h2>Commands of the tasks") < markup.index("2 hosts")
-    assert (markup.count("<svg xmlns"), markup.count("<table")) == (2, 2)
+    assert (markup.count(TIMELINE), markup.count("<table")) == (2, 2)
     details = markup.partition("<h2>In full")[2]
     assert details.index(">db1<") < details.index("task <b><bdi>deploy<") < details.index(">web1<")
     assert "<pre>printed</pre>" in details
@@ -216,29 +198,56 @@ def test_two_thousand_hosts_take_less_than_a_second() -> None:
 
 def test_long_lines_are_broken_anywhere() -> None:
     """A million characters without a blank wrap: the styles of what holds foreign text say so."""
-    style = Page(report(row("web1"))).texts["style"][0]
+    style = Elements(report(row("web1"))).texts["style"][0]
     for holder in ("body", r"\.row pre", "td:last-child"):
         assert re.search(rf"^{holder} \{{[^}}]*overflow-wrap: anywhere", style, re.MULTILINE)
 
 
 def test_what_never_began_is_reported_as_well() -> None:
     """Without a time there is no timeline and no date, but words; without rows there is no more than that."""
-    page = Page(report(HostResult("web1", None, "uptime", "not_started"), row("x1", "skipped", command=None)))
-    assert "svg" not in {tag for tag, _ in page.tags}
+    markup = report(HostResult("web1", None, "uptime", "not_started"), row("x1", "skipped", command=None))
+    page = Elements(markup)
+    assert TIMELINE not in markup
     assert "Nothing was started." in page.text
     assert "UTC" not in page.text
-    assert "no rows" in Page(report()).text
+    assert "no rows" in Elements(report()).text
 
 
 @given(st.lists(st.text("x<$\\\n\r\x1b[31m0;é\u202e", max_size=900), max_size=30), st.integers(0, 9_000))
 def test_texts_fit_into_what_they_are_given(texts: list[str], size: int) -> None:
     """They stay within the bytes, but for the little that each has at least; none is cut that needs but its share."""
-    markups = fitted(texts, size)
+    markups = cut_to_size(texts, size)
     assert sum(len(markup.encode()) for markup in markups) <= size + 200 * len(texts)
-    whole = fitted(texts, 1_000_000)
+    whole = cut_to_size(texts, 1_000_000)
     cut = [number for number, markup in enumerate(markups) if markup != whole[number]]
     share = size // max(1, len(texts))
     assert all(len(whole[number].encode()) > share for number in cut)
+
+
+@pytest.mark.parametrize(
+    ("text", "copies", "size"),
+    [
+        ("\x1b[31mx\x1b[0my" * 150_000, 4, 18_000_000),
+        ("\x1b[1;4;31;41mx\x1b[4m$" * 5_000, 6, 5_400_000),
+        ("some line\r\n" * 100_000, 80, 1_000_000),
+    ],
+    ids=["very many colours", "markup far longer than the text", "line ends of two characters"],
+)
+def test_long_outputs_are_cut_at_once(text: str, copies: int, size: int) -> None:
+    """F26: megabytes, whatever is in them, take less than a second, not one for each of them."""
+    began = process_time()
+    markups = cut_to_size([text] * copies, size)
+    assert process_time() - began < 1
+    assert all(len(markup) > 0.9 * min(size / copies, 300_000) for markup in markups)
+
+
+def test_the_shortest_outputs_keep_their_colours() -> None:
+    """Colours that are too many to be read at once are left out where most are, and never shown as marks."""
+    many, few = "\x1b[31mx\x1b[0my" * 150_000, "\x1b[31mred\x1b[0m$\n"
+    assert cut_to_size([many, few], 18_000_000) == [
+        "xy" * 150_000,
+        '<span style="color:#cd483c">red</span><span>$</span>',
+    ]
 
 
 def unwritable(folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from time import process_time
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -18,6 +17,7 @@ from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST, HostResult, Results, Status
 from opskit.results.lanes import laid_out
 from opskit.results.timeline import as_svg
+from tests.elements import Elements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,32 +35,9 @@ def row(
     return HostResult(host, more.pop("branch", None), "uptime", status, started_at=began, seconds=seconds, **more)
 
 
-class Divisions(HTMLParser):
-    """The elements of some HTML: their tags and attributes, and the text of all."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(markup)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Note a text."""
-        self.text += data
-
-    @property
-    def titles(self) -> list[str]:
-        """What elements say under the pointer."""
-        return [attributes["title"] or "" for _, attributes in self.found if "title" in attributes]
-
-
-def shown(*rows: HostResult) -> Divisions:
+def shown(*rows: HostResult) -> Elements:
     """What a notebook shows."""
-    return Divisions(Results(rows).plot()._repr_mimebundle_()["text/html"])
+    return Elements(Results(rows).plot()._repr_mimebundle_()["text/html"])
 
 
 def saved(folder: Path, *rows: HostResult) -> ET.Element:
@@ -83,7 +60,7 @@ def test_a_bar_stands_where_its_command_ran(tmp_path: Path) -> None:
         ("0.00%", "100.00%", LOOKS["ok"].colour),
         ("50.00%", "25.00%", LOOKS["failed"].colour),
     ]
-    styles = [str(attributes.get("style")) for _, attributes in shown(*rows).found]
+    styles = shown(*rows).values("style")
     assert sum("left:50.00%" in style and "width:25.00%" in style for style in styles) == 1
     assert repr(Results(rows).plot()).split("\n")[1:] == [
         f"✔ a │{'█' * 50}│",
@@ -96,7 +73,7 @@ def test_a_bar_says_what_it_is(tmp_path: Path) -> None:
     """Under the pointer are host, branch, status and seconds, in a notebook and in a file."""
     found = row("web1", 0, 0.25, "timeout", branch="in_('web')")
     expected = "web1 · in_('web') · ◷ timeout · 0.25 s · from 0.00 s"
-    assert expected in shown(found).titles
+    assert expected in shown(found).values("title")
     assert expected in [title.text for title in saved(tmp_path, found).iter(f"{SVG}title")]
 
 
@@ -130,6 +107,13 @@ def test_what_took_no_time_is_still_seen(tmp_path: Path) -> None:
     assert "0.0010 s" in repr(Results((row("a", 0, 0),)).plot())
 
 
+def test_what_still_runs_reaches_to_the_end(tmp_path: Path) -> None:
+    """In a snapshot a running row without an end lasts until the last moment that is known, another one as it says."""
+    rows = (row("a", 0, 8), row("b", 2, None, "running"), row("c", 2, 4, "running"), row("d", 2, None, "unknown"))
+    bars = [bar.attrib for bar in saved(tmp_path, *rows).iter(f"{SVG}rect")]
+    assert [bar["width"] for bar in bars] == ["100.00%", "75.00%", "50.00%", "0.40%"]
+
+
 def test_many_hosts_are_folded_and_that_is_said() -> None:
     """Above 60 lines the slowest of each status keep theirs, all others share one a status, with gaps kept."""
     rows = [row(f"web{n}", n % 2 * 50, 1 + n / 1000) for n in range(500)]
@@ -145,7 +129,7 @@ def test_many_hosts_are_folded_and_that_is_said() -> None:
         ["✔", "web499"],
         ["✔", "480", "more"],
     ]
-    titles = [title for title in shown(*rows).titles if "web[" in title]
+    titles = [title for title in shown(*rows).values("title") if "web[" in title]
     assert [title.partition(" · web[")[0] for title in titles] == ["240 hosts · ✔ ok · 1.0-1.5 s"] * 2
 
 
@@ -176,7 +160,7 @@ def test_what_has_no_time_is_said_in_words() -> None:
     for text in (str(nothing), shown(*never).text):
         assert "Nothing was started." in text
         assert "│" not in text
-    assert "Nothing was started." in str(Results().plot())
+    assert str(Results().plot()) == "no rows\nNothing was started."
 
 
 def test_tasks_have_lines_of_their_own() -> None:
@@ -190,14 +174,14 @@ def test_hostile_text_stays_text(field: str, tmp_path: Path) -> None:
     names = {"host": "web1", "branch": "b", field: HOSTILE}
     found = row(names["host"], branch=names["branch"])
     page = shown(found)
-    assert {tag for tag, _ in page.found} == {"div", "b", "span"}
+    assert page.tags == {"div", "b", "span"}
     assert all(set(attributes) <= {"style", "class", "title"} for _, attributes in page.found)
     svg = saved(tmp_path, found)
     assert {it.tag.removeprefix(SVG) for it in svg.iter()} <= {"svg", "style", "text", "tspan", "title", "line", "rect"}
-    for text in (*page.titles, page.text, *svg.itertext(), repr(Results((found,)).plot())):
+    for text in (*page.values("title"), page.text, *svg.itertext(), repr(Results((found,)).plot())):
         assert all(it.isprintable() or it == "\n" for it in text)
     titles = [title.text or "" for title in svg.iter(f"{SVG}title")]
-    for title in (max(page.titles, key=len), max(titles, key=len)):
+    for title in (max(page.values("title"), key=len), max(titles, key=len)):
         assert "$<script>alert(1)</script></title></svg> $x$ \\(y\\) ␛]0;t␇⟨U+009B⟩ ⟨U+202E⟩ &amp; \"' ⏎" in title
 
 
@@ -251,4 +235,4 @@ def test_any_rows_can_be_drawn(rows: list[HostResult]) -> None:
     bars = re.findall(r"left:([\d.]+)%;height:\d+px;width:([\d.]+)%", bundle["text/html"])
     assert all(float(left) + float(width) < 100.5 for left, width in bars)
     assert bool(bars) == any(found.started_at is not None and found.attempt != 0 for found in rows)
-    ET.fromstring(as_svg(laid_out(rows)))
+    ET.fromstring(as_svg(laid_out(rows), ()))
