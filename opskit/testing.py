@@ -95,6 +95,7 @@ class ScriptedConnection:
 
     async def start(self, step: Step, capture: Capture) -> ScriptedProcess:
         """Answer the step's command."""
+        capture.leaves()
         reply = self._transport.answer(step)
         capture.received("stdout", reply.stdout)
         capture.received("stderr", reply.stderr)

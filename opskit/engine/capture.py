@@ -21,23 +21,31 @@ class Capture:
         limit: Bytes kept of each stream: half of them from its head, half from its tail.
         on_line: Called with the stream and each whole line, without its end, as soon as it is complete.
         on_data: Called whenever something was printed.
+        may_leave: Called right before the command is sent; what it raises keeps it from being sent.
     """
 
-    __slots__ = ("_lines", "_masked", "_on_data", "_stderr", "_stdout")
+    __slots__ = ("_lines", "_masked", "_may_leave", "_on_data", "_stderr", "_stdout")
 
     def __init__(
         self,
         limit: int,
         on_line: Callable[[Stream, str], object] | None = None,
         on_data: Callable[[], object] | None = None,
+        may_leave: Callable[[], object] | None = None,
     ) -> None:
         self._on_data = on_data
+        self._may_leave = may_leave
         self._stdout = _Kept(limit)
         self._stderr = _Kept(limit)
         self._masked: dict[Stream, MaskedStream] = {}
         self._lines: dict[Stream, _Lines] = {}
         if on_line is not None:
             self._lines = {"stdout": _Lines("stdout", limit, on_line), "stderr": _Lines("stderr", limit, on_line)}
+
+    def leaves(self) -> None:
+        """Tell that the command is about to be sent; raises OpskitError if it must not be any more."""
+        if self._may_leave is not None:
+            self._may_leave()
 
     def received(self, stream: Stream, data: bytes) -> None:
         """Take a piece of output as it came from the wire; secrets in it are masked before anything else sees it."""

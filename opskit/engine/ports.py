@@ -76,7 +76,7 @@ class Connection(Protocol):
     """An open way to one host."""
 
     async def start(self, step: Step, capture: Capture) -> Process:
-        """Send the step's command; its output goes to `capture`.
+        """Send the step's command; its output goes to `capture`, which is told right before it leaves: `leaves`.
 
         A cancel is raised only where surely nothing was sent; one that comes later takes effect at the next waiting.
 
@@ -126,6 +126,9 @@ class Journal(Protocol):
             RollbackError: The transaction belongs to somebody else by now: nothing may be sent any more.
         """
 
+    def expect_may_leave(self, step: Step) -> None:
+        """Raise JournalError if what was intended may not be sent any more; asked right before it leaves."""
+
     def ended(self, step: Step, row: HostResult) -> None:
         """Take what became of a step, or of one attempt of it; it is written in the background, soon."""
 
@@ -146,6 +149,9 @@ class Unrecorded(Journal):
 
     async def intend(self, step: Step, attempt: int) -> None:
         """Nothing is written."""
+
+    def expect_may_leave(self, step: Step) -> None:
+        """Nothing keeps it."""
 
     def ended(self, step: Step, row: HostResult) -> None:
         """Nothing is written."""

@@ -97,7 +97,12 @@ class Sender:
         if self._stopping():
             return
         journal = self._ledger.journal
-        capture = Capture(self._max_output, self._ledger.listener(step), partial(self._ledger.printed, step))
+        capture = Capture(
+            self._max_output,
+            self._ledger.listener(step),
+            partial(self._ledger.printed, step),
+            partial(journal.expect_may_leave, step),
+        )
         attempt = Attempt(step, capture, self._attempt, journal.transaction)
         self._ledger.sending(attempt)
         try:

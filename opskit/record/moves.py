@@ -36,6 +36,7 @@ CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
 
 FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
 
+
 def words(state: str) -> str:
     """A state for people to read."""
     return "rolled back in part" if state == "rollback_partial" else state.replace("_", " ")

@@ -11,10 +11,11 @@ from opskit.record.reading import LAST
 from opskit.record.tables import move, owner, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from opskit.record.reading import Living
 
 
 def forget(connection: Connection, before: datetime) -> int:
@@ -23,10 +24,10 @@ def forget(connection: Connection, before: datetime) -> int:
     return connection.execute(delete(tx).where(tx.c.id.in_(old))).rowcount
 
 
-def forget_owners(connection: Connection, alive: Callable[[str], bool]) -> list[str]:
+def forget_owners(connection: Connection, living: Living) -> list[str]:
     """Delete those who own nothing any more, unless they live; returns their ids."""
-    idle = select(owner.c.id).where(~exists().where(move.c.owner == owner.c.id))
-    gone = [found for found in connection.scalars(idle) if not alive(found)]
+    idle = set(connection.scalars(select(owner.c.id).where(~exists().where(move.c.owner == owner.c.id))))
+    gone = sorted(idle.difference(living(connection, idle)))
     for found in gone:
         connection.execute(delete(owner).where(owner.c.id == found))
     return gone

@@ -19,11 +19,13 @@ from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-    from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, ScalarSelect
 
     from opskit.record.facts import Fact
+
+    Living = Callable[[Connection, Collection[str]], Collection[str]]
+    """Of these owners those who live."""
 
 K = TypeVar("K", bound="Fact")
 
@@ -48,30 +50,28 @@ _MOVES: Final = (
 """What a `Now` is made of."""
 
 
-def stands(
-    connection: Connection, alive: Callable[[str], bool], *which: ColumnElement[bool], limit: int | None = None
-) -> list[Now]:
+def stands(connection: Connection, living: Living, *which: ColumnElement[bool], limit: int | None = None) -> list[Now]:
     """Where transactions stood after these moves, newest transaction first, a transaction's moves in their order.
 
     Args:
         connection: To the journal.
-        alive: Whether the owner of this id lives.
+        living: Tells which owners live.
         which: Of the moves, transactions and owners.
         limit: How many at most.
     """
     rows = connection.execute(
         _MOVES.where(*which).order_by(tx.c.at.desc(), tx.c.id.desc(), move.c.number).limit(limit)
     ).all()
-    lives = {found: alive(found) for found in {row[10] for row in rows}}
+    lives = living(connection, {row[10] for row in rows})
     found = []
     for row in rows:
         number, state, epoch, at, why, id_, who, machine, pid, since = row[5:]
-        by = Owner(id_, who, machine, pid, since, alive=lives[id_])
+        by = Owner(id_, who, machine, pid, since, alive=id_ in lives)
         found.append(Now(Transaction(*row[:5]), number, state, epoch, by, at, why))
     return found
 
 
-def named(connection: Connection, alive: Callable[[str], bool], journal: Path, given: str) -> Now:
+def named(connection: Connection, living: Living, journal: str, given: str) -> Now:
     """Where the transaction of this id stands, or of the one that begins so, or of the part of this id.
 
     Raises:
@@ -81,7 +81,7 @@ def named(connection: Connection, alive: Callable[[str], bool], journal: Path, g
     exactly = tx.c.id.in_([wanted, wanted.upper()])
     begins = func.upper(tx.c.id).startswith(wanted.upper(), autoescape=True)
     for which in (exactly, begins) if wanted else ():
-        found = stands(connection, alive, LAST, which, limit=3)
+        found = stands(connection, living, LAST, which, limit=3)
         if len(found) == 1:
             return found[0]
         if found:
@@ -94,7 +94,7 @@ def named(connection: Connection, alive: Callable[[str], bool], journal: Path, g
 
 
 def outlines(
-    connection: Connection, alive: Callable[[str], bool], transactions: Sequence[Now], on: Collection[str] | None
+    connection: Connection, living: Living, transactions: Sequence[Now], on: Collection[str] | None
 ) -> list[Outline]:
     """Transactions in outline, but those forgotten since; of all their entries, or of those on these hosts."""
     moves: defaultdict[str, list[Now]] = defaultdict(list)
@@ -102,7 +102,7 @@ def outlines(
     alike: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
     examples: dict[tuple[Any, ...], Account] = {}
     for ids in _chunks([now.transaction.id for now in transactions]):
-        for made in stands(connection, alive, tx.c.id.in_(ids)):
+        for made in stands(connection, living, tx.c.id.in_(ids)):
             moves[made.transaction.id].append(made)
         for which in [()] if on is None else [(entry.c.host.in_(names),) for names in _chunks(sorted(on))]:
             for found, number in connection.execute(_HOSTS.where(entry.c.transaction.in_(ids), *which)):
@@ -158,12 +158,11 @@ def moved_by(who: str) -> ColumnElement[bool]:
     return exists().where(made.c.transaction == tx.c.id, made.c.owner == mover.c.id, mover.c.who == who)
 
 
-def owners(connection: Connection, alive: Callable[[str], bool]) -> list[Owner]:
+def owners(connection: Connection, living: Living) -> list[Owner]:
     """Every process that has not said that it ended."""
-    return [
-        Owner(*row, alive=alive(row[0]))
-        for row in connection.execute(select(*_OWNER).where(owner.c.ended_at.is_(None)))
-    ]
+    rows = connection.execute(select(*_OWNER).where(owner.c.ended_at.is_(None))).all()
+    lives = living(connection, {row[0] for row in rows})
+    return [Owner(*row, alive=row[0] in lives) for row in rows]
 
 
 def facts(connection: Connection, kind: type[K], *which: ColumnElement[bool]) -> list[K]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from opskit.errors import OpskitError, RollbackError
+from opskit.errors import JournalError, OpskitError, RollbackError
+from opskit.record.clock import boot_clock
 from opskit.record.facts import Entry, Intent, Outcome, Unsent
 from opskit.rendering.excerpt import head_and_tail
 
@@ -43,12 +44,14 @@ class _Batch:
         awaited: What somebody waits for; it is given up if it can't be written.
         others: What may come along; it is kept until it is written.
         wanted: Whether it is to be written now.
+        at: When its commit began; see `Store.written_at`.
     """
 
     def __init__(self) -> None:
         self.awaited: list[Fact] = []
         self.others: list[Fact] = []
         self.wanted = False
+        self.at = 0.0
         self.written = asyncio.Event()
         self.error: OpskitError | None = None
         self.refused: frozenset[str] = frozenset()
@@ -73,21 +76,34 @@ class Writer:
         """Write nothing more."""
         self._thread.shutdown()
 
-    async def write(self, facts: Sequence[Fact], within: float = 0.0) -> None:
-        """Return when these facts are durable.
+    async def write(self, facts: Sequence[Fact], within: float = 0.0) -> float:
+        """Return when these facts are durable: what `expect_lease` takes.
 
         Args:
             facts: What to write.
             within: Seconds that may pass before they are, for others to come along.
 
         Raises:
-            JournalError: They could not be written, and are not.
+            JournalError: They could not be written, and are not; or that is not known.
             RollbackError: The transaction belongs to somebody else by now.
         """
         batch = self._next
         batch.awaited += facts
         owned = {fact.transaction for fact in facts if isinstance(fact, (Entry, Intent))}
         await self._written(batch, owned, within)
+        return batch.at
+
+    def expect_lease(self, at: float) -> None:
+        """Raise JournalError if somebody else may have taken over what was written then: nothing may be sent any more.
+
+        This process was paused, or could hear nothing of the database.
+        """
+        age = boot_clock() - at
+        if age > self.store.lease:
+            raise JournalError(
+                f"lease lost on the journal {self.store.place}: this process wrote down what it was about to send"
+                f" {age:.0f} s ago, and was paused or cut off since; it was not sent, run it again"
+            )
 
     async def settle(self, fact: Ended) -> None:
         """As `write`; but what can't be written now is kept until it can be."""
@@ -133,12 +149,15 @@ class Writer:
             if facts := [*batch.awaited, *batch.others]:
                 try:
                     loop = asyncio.get_running_loop()
-                    batch.refused = await loop.run_in_executor(self._thread, self.store.write, facts)
+                    batch.refused, batch.at = await loop.run_in_executor(self._thread, self._commit, facts)
                 except OpskitError as error:
                     batch.error = error
                     self._next.others[:0] = batch.others
             batch.written.set()
         self._working = None
+
+    def _commit(self, facts: Sequence[Fact]) -> tuple[frozenset[str], float]:
+        return self.store.write(facts), self.store.written_at
 
 
 _NEVER: Final[Mapping[int, int]] = {}
@@ -193,6 +212,7 @@ class Recorder:
         self._tried = tried
         self._numbers: Mapping[int, int] = {}
         self._attempts: dict[int, int] = {}
+        self._intended: dict[int, float] = {}
         self._unsent: dict[int, int] = {}
 
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
@@ -209,8 +229,12 @@ class Recorder:
         seq = self._numbers[id(step)]
         attempt += self._tried.get(seq, 0)
         intent = Intent(self.transaction, seq, self._undo, attempt, self._epoch, datetime.now(UTC))
-        await self._writer.write([intent], GATHERED if len(self._numbers) >= MANY else 0.0)
+        self._intended[seq] = await self._writer.write([intent], GATHERED if len(self._numbers) >= MANY else 0.0)
         self._attempts[seq] = attempt
+
+    def expect_may_leave(self, step: Step) -> None:
+        """Raise JournalError if its lease may have run out since it was intended."""
+        self._writer.expect_lease(self._intended[self._numbers[id(step)]])
 
     def ended(self, step: Step, row: HostResult) -> None:
         """Take what became of a step or an attempt of it."""

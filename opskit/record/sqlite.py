@@ -1,10 +1,12 @@
 """The journal as one SQLite file: where it may be, how it is made, opened and upgraded, and its faults in words.
 
-Below the store, which knows the facts and the rules.
+Who lives in it holds the lock of a file beside it: `owner.py`. Below the store, which knows the facts and the rules.
 """
 
 from __future__ import annotations
 
+import getpass
+import math
 import os
 import re
 import sqlite3
@@ -12,20 +14,27 @@ import stat
 import threading
 import uuid
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from opskit.errors import JournalError
+from opskit.record import owner as owners
 from opskit.record import tables
+from opskit.record.database import as_owner, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sqlalchemy import Connection, Engine
+
+    from opskit.record.facts import Fact
+
+T = TypeVar("T")
 
 PATIENCE: Final = 10.0
 """Seconds to wait for another process that writes."""
@@ -47,23 +56,26 @@ _WORDS: Final = {
 """What SQLite's error codes mean to a person."""
 
 
-class Database:
-    """A journal's file, opened: it is made if there is none, and upgraded if it is older.
-
-    Attributes:
-        path: The file.
-        who_else: Names who may hold its lock, in words; set by who can read that.
+class SqliteDatabase:
+    """A journal's file, opened: it is made if there is none, and upgraded if it is older. See `Database`.
 
     Raises:
         JournalError: It can't be opened, or is not ours to open.
     """
 
+    written_at = 0.0
+    lease = math.inf  # the kernel tells who lives: nobody takes over from a process that is paused
+    written: frozenset[Fact] = frozenset()  # the answer to a commit is never lost
+
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.place = str(path)
+        self.owner = uuid.uuid4().hex
         self.who_else: Callable[[], str] = str
+        self._lock = owners.Lock(path.parent, self.owner)
         self._process = os.getpid()
         self._writer = threading.Lock()
-        self._closed = self._is_open = False
+        self._closed = self._is_open = self._recorded = False
         with self._in_words():
             _refuse_network(path.parent)
             _make_folder(path.parent)
@@ -82,26 +94,59 @@ class Database:
                 raise
         self._is_open = True
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection that sees one moment; raises JournalError."""
+    @property
+    def who(self) -> str:
+        """The user's name; the number of one without a name, as in some containers."""
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return str(os.getuid())
+
+    def read(self, ask: Callable[[Connection], T]) -> T:
+        """What this answers."""
         with self._in_words():
             self._look()
             with self._engine.connect() as connection:
-                yield connection
+                return ask(connection)
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A connection in a transaction of its own, the only one that writes; raises JournalError."""
+    def write(self, change: Callable[[Connection], T], facts: Collection[Fact] = ()) -> T:  # noqa: ARG002 - see above
+        """Do this in one commit."""
         with self._in_words():
             self._look()
-            with self._writer, self._engine.execution_options(opskit_writes=True).begin() as connection:
-                yield connection
+            with self._writing() as connection:
+                if not self._recorded:
+                    self._lock.hold()
+                    connection.execute(insert(tables.owner).values(as_owner(self)))
+                made = change(connection)
+            self._recorded = True
+            return made
+
+    def hold(self, connection: Connection, transactions: Iterable[str] | None) -> None:
+        """Nothing more than `write` does: it is the only one that writes."""
+
+    def living(self, connection: Connection, owners_: Collection[str]) -> frozenset[str]:  # noqa: ARG002 - locks tell
+        """Those who hold their lock."""
+        return frozenset(found for found in owners_ if owners.alive(self.path.parent, found))
+
+    def bury(self, owner: str) -> None:
+        """Remove its lock."""
+        owners.bury(self.path.parent, owner)
 
     def close(self) -> None:
-        """Close its connections, for good."""
+        """Write no more."""
+        if self._recorded and not self._closed:
+            ended = update(tables.owner).where(tables.owner.c.id == self.owner).values(ended_at=datetime.now(UTC))
+            with suppress(JournalError):
+                self.write(lambda connection: connection.execute(ended))
         self._closed = True
+        self._lock.let_go()
         self._engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A connection in a transaction of its own, the only one that writes."""
+        with self._writer, self._engine.execution_options(opskit_writes=True).begin() as connection:
+            yield connection
 
     def _look(self) -> None:
         """See that the file is the one that was opened: SQLite would go on with one that nobody can find any more."""
@@ -121,15 +166,10 @@ class Database:
     @contextmanager
     def _in_words(self) -> Iterator[None]:
         try:
-            yield
-        except IntegrityError as error:
-            raise JournalError(
-                f"the journal {self.path} refused what contradicts it ({error.orig}): nothing of it was written"
-            ) from error
-        except (SQLAlchemyError, sqlite3.Error) as error:
+            with in_words(self.place, self._what):
+                yield
+        except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} {self._what(error)}") from error
-        except UnicodeEncodeError as error:
-            raise JournalError(f"the journal {self.path} can't keep text that is not Unicode: {error}") from error
         except OSError as error:
             if self._is_open and isinstance(error, FileNotFoundError):
                 raise JournalError(
@@ -144,10 +184,7 @@ class Database:
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            who = ""
-            with suppress(JournalError):
-                who = self.who_else()
-            return f"is locked by another process for {PATIENCE:g} s now{who}: end that one, or try again"
+            return f"is locked by another process for {PATIENCE:g} s now{self.who_else()}: end that one, or try again"
         return _WORDS.get(code, f"can't be used ({cause}): is it a journal of opskit? Else choose another path")
 
     def _upgrade(self) -> None:
@@ -155,7 +192,7 @@ class Database:
         with self._engine.connect() as connection:
             if self._version(connection) == tables.VERSION:
                 return
-        with self.writing() as connection:
+        with self._writing() as connection:
             # Somebody else may have been faster.
             while (version := self._version(connection)) < tables.VERSION:
                 _keep_copy(self.path, self.path.with_name(f"{self.path.name}.v{version}.bak"))

@@ -7,39 +7,36 @@ function that needs it.
 from __future__ import annotations
 
 import atexit
-import getpass
 import os
-import re
-import socket
 import threading
-import uuid
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, exists, insert, select, update
+from sqlalchemy import bindparam, exists, insert, select
 
-from opskit.errors import JournalError, RollbackError, SettingsError
-from opskit.record import owner as owners
+from opskit.errors import JournalError, RollbackError
 from opskit.record import pruning, reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
+from opskit.record.database import machine
 from opskit.record.facts import Ended, Entry, Intent, Note, Part, TaskEnded, Transaction
 from opskit.record.moves import BEGINNING, CLAIMS, MOVES
-from opskit.record.sqlite import Database
-from opskit.record.tables import entry, move, owner, tx
+from opskit.record.places import placed
+from opskit.record.tables import entry, move, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import Connection, Dialect
+    from sqlalchemy.engine import URL
 
+    from opskit.record.database import Database
     from opskit.record.facts import Account, Fact, Now
     from opskit.record.moves import State
     from opskit.record.outline import Outline
 
-_stores: Final[dict[tuple[int, Path], Store]] = {}
+_stores: Final[dict[tuple[int, Path | URL], Store]] = {}
 _guard: Final = threading.Lock()
 
 # Statements of every run, made once: to make one takes longer than to carry it out.
@@ -62,65 +59,66 @@ class _Last(NamedTuple):
 
 
 def opened(url: str | None) -> Store:
-    """The store at a place, one in each process; it is made if there is none.
+    """The store at a place, one in each process; a file is made if there is none.
 
     Args:
-        url: A path, or `sqlite:///path`; None for `journal.db` in the user's state folder.
+        url: A path, `sqlite:///path` or `postgresql://...`; None for `journal.db` in the user's state folder.
 
     Raises:
-        SettingsError: The URL has a scheme that no store is made for.
+        SettingsError: The URL has a scheme that no store is made for, or can't be read.
         JournalError: The journal can't be opened.
     """
-    path = _path(url)
+    place = placed(url)
     with _guard:
-        key = os.getpid(), path
+        key = os.getpid(), place
         if key not in _stores:
-            _stores[key] = Store(path)
+            _stores[key] = Store(place)
             atexit.register(_stores[key].close)
         return _stores[key]
 
 
-def _path(url: str | None) -> Path:
-    if url is None:
-        import platformdirs
+def _database(place: Path | URL) -> Database:
+    if isinstance(place, Path):
+        from opskit.record.sqlite import SqliteDatabase
 
-        return Path(platformdirs.user_state_dir("opskit", appauthor=False)) / "journal.db"
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return Path(os.path.abspath(Path(url).expanduser()))  # noqa: PTH100 - a link is refused, not followed
-    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
-        return _path(rest[1:])
-    if re.match(r"postgres(ql)?(\+\w+)?$", scheme):
-        raise JournalError("a journal in PostgreSQL comes with a later version of opskit: name a path for now")
-    # Not more of it than the scheme: it may hold a password.
-    raise SettingsError(f"a journal can't be at {scheme}://...: give a path, or sqlite:///path")
+        return SqliteDatabase(place)
+    from opskit.record.postgres.database import PostgresDatabase
+
+    return PostgresDatabase(place)
 
 
 class Store:
     """A journal. Every method blocks, may be called from any thread, and raises JournalError.
 
     Attributes:
-        path: Its file.
+        place: Where it is, for people: without a password.
         owner_id: By which this process owns what it begins and claims; recorded at its first writing.
+        lease: Seconds after `written_at` for which surely nobody takes over what this process owns.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.owner_id = uuid.uuid4().hex
-        self._folder = path.parent
-        self._lock = owners.Lock(self._folder, self.owner_id)
-        self._recorded = False
+    def __init__(self, place: Path | URL) -> None:
+        self._key = place
         self._process = os.getpid()
-        self._database = Database(path)
+        self._database = _database(place)
         self._database.who_else = self._others
+        self.place = self._database.place
+        self.owner_id = self._database.owner
+        self.lease = self._database.lease
+
+    @property
+    def path(self) -> Path:
+        """Its file, of a journal that is one."""
+        return Path(self.place)
+
+    @property
+    def written_at(self) -> float:
+        """When the last commit of the calling thread began, by `boot_clock`: from then on its lease counts."""
+        return self._database.written_at
 
     @property
     def who(self) -> str:
         """The name of the user whose process this is."""
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError):  # a user without a name, as in some containers
-            return str(os.getuid())
+        return self._database.who
 
     def write(self, facts: Sequence[Fact]) -> frozenset[str]:
         """Record all of these in one commit. A transaction or a part that is recorded already stays as it is.
@@ -129,26 +127,30 @@ class Store:
             The ids of transactions that this process owns no more: their entries, intents and ends, and those alone,
             were left out.
         """
-        with self._writing() as connection:
-            of: dict[type, list[Any]] = {}
-            for fact in facts:
+        return self._database.write(partial(self._write, facts), facts)
+
+    def _write(self, facts: Sequence[Fact], connection: Connection) -> frozenset[str]:
+        of: dict[type, list[Any]] = {}
+        known = self._database.written
+        for fact in facts:
+            if not known or fact not in known:
                 of.setdefault(type(fact), []).append(fact)
-            for begun in of.pop(Transaction, ()):
-                self._begin(connection, begun)
-            ends: list[Ended] = of.pop(Ended, [])
-            fenced = (*of.get(Entry, ()), *of.get(Intent, ()), *ends)
-            owned = self._owned(connection, {fact.transaction for fact in fenced})
-            lost = _lost(owned, of)
-            for kind in tables.FACTS:
-                if written := [tables.row(fact) for fact in of.get(kind, ()) if not _is_fenced(fact, lost)]:
-                    connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
-            for fact in ends:
-                last = owned.get(fact.transaction)
-                if last is not None and (last.state, fact.state) in MOVES:
-                    self._move(connection, fact.transaction, last, fact.state, None)
-                else:
-                    lost.add(fact.transaction)
-            return frozenset(lost)
+        for begun in of.pop(Transaction, ()):
+            self._begin(connection, begun)
+        ends: list[Ended] = of.pop(Ended, [])
+        fenced = (*of.get(Entry, ()), *of.get(Intent, ()), *ends)
+        owned = self._owned(connection, {fact.transaction for fact in fenced})
+        lost = _lost(owned, of)
+        for kind in tables.FACTS:
+            if written := [tables.row(fact) for fact in of.get(kind, ()) if not _is_fenced(fact, lost)]:
+                connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
+        for fact in ends:
+            last = owned.get(fact.transaction)
+            if last is not None and (last.state, fact.state) in MOVES:
+                self._move(connection, fact.transaction, last, fact.state, None)
+            else:
+                lost.add(fact.transaction)
+        return frozenset(lost)
 
     def _begin(self, connection: Connection, transaction: Transaction) -> None:
         """Record a transaction, running, in the hands of this process."""
@@ -162,12 +164,15 @@ class Store:
         Raises:
             RollbackError: Somebody else has claimed it, or it can't go there from where it is.
         """
-        with self._writing() as connection:
-            now = self._now(connection, transaction)
+
+        def change(connection: Connection) -> Now:
+            now = self._held(connection, transaction)
             if refusal := refusal_to_move(now, after, self.owner_id):
                 raise RollbackError(refusal)
             self._move(connection, now.transaction.id, now, after, why)
             return self._now(connection, now.transaction.id)
+
+        return self._database.write(change)
 
     def claim(self, transaction: str, after: State, why: str | None, *, force: bool = False) -> Now:
         """Take a transaction over to roll it back (`rolling_back`), or to close it (`closed`). One of many wins.
@@ -181,13 +186,16 @@ class Store:
         Raises:
             RollbackError: Somebody else did or does it, or it still runs; says who, and since when.
         """
-        with self._writing() as connection:
-            now = self._now(connection, transaction)
+
+        def change(connection: Connection) -> Now:
+            now = self._held(connection, transaction)
             flying = reading.in_flight(connection, now.transaction.id)
-            if refusal := refusal_to_claim(now, after, self.owner_id, _machine(), flying, force=force):
+            if refusal := refusal_to_claim(now, after, self.owner_id, machine(), flying, force=force):
                 raise RollbackError(refusal)
             self._move(connection, now.transaction.id, now, after, why)
             return self._now(connection, now.transaction.id)
+
+        return self._database.write(change)
 
     def now(self, given: str) -> Now:
         """Where a transaction stands.
@@ -198,8 +206,7 @@ class Store:
         Raises:
             RollbackError: There is none of this id, or there are several that begin so.
         """
-        with self._database.reading() as connection:
-            return self._now(connection, given)
+        return self._database.read(lambda connection: self._now(connection, given))
 
     def transactions(
         self,
@@ -207,7 +214,7 @@ class Store:
         since: datetime | None = None,
         until: datetime | None = None,
         name: str | None = None,
-        host: str | None = None,
+        host: str | Collection[str] | None = None,
         who: str | None = None,
         states: Collection[State] | None = None,
         limit: int | None = None,
@@ -218,7 +225,7 @@ class Store:
             since: Begun then or later.
             until: Begun before.
             name: Called so.
-            host: With an entry on this host.
+            host: With an entry on this host, or on one of these.
             who: Begun or taken over by this user.
             states: In one of these.
             limit: How many at most.
@@ -231,13 +238,13 @@ class Store:
         if name is not None:
             which.append(tx.c.name == name)
         if host is not None:
-            which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host == host))
+            hosts = (host,) if isinstance(host, str) else host
+            which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host.in_(hosts)))
         if who is not None:
             which.append(reading.moved_by(who))
         if states is not None:
             which.append(move.c.after.in_(states))
-        with self._database.reading() as connection:
-            return reading.stands(connection, self._alive, *which, limit=limit)
+        return self._database.read(lambda connection: reading.stands(connection, self._living, *which, limit=limit))
 
     def outlines(self, transactions: Sequence[Now], on: Collection[str] | None = None) -> list[Outline]:
         """These transactions in outline, in the same order; one that was pruned since is left out.
@@ -246,49 +253,51 @@ class Store:
             transactions: Where they stand.
             on: Only their entries on these hosts are looked at; None for all.
         """
-        with self._database.reading() as connection:
-            return reading.outlines(connection, self._alive, transactions, on)
+        return self._database.read(lambda connection: reading.outlines(connection, self._living, transactions, on))
 
     def moves(self, transaction: str) -> list[Now]:
         """Every move of a transaction, the first one first."""
-        with self._database.reading() as connection:
-            return reading.stands(connection, self._alive, tx.c.id == transaction)
+        return self._database.read(lambda connection: reading.stands(connection, self._living, tx.c.id == transaction))
 
     def parts(self, transaction: str) -> list[Part]:
         """The parts of a transaction, by number."""
-        with self._database.reading() as connection:
-            return reading.facts(connection, Part, tables.part.c.transaction == transaction)
+        return self._database.read(
+            lambda connection: reading.facts(connection, Part, tables.part.c.transaction == transaction)
+        )
 
     def tasks(self, transaction: str) -> list[TaskEnded]:
         """The tasks of a transaction that have ended, by number."""
-        with self._database.reading() as connection:
-            return reading.facts(connection, TaskEnded, tables.task.c.transaction == transaction)
+        return self._database.read(
+            lambda connection: reading.facts(connection, TaskEnded, tables.task.c.transaction == transaction)
+        )
 
     def notes(self, transaction: str) -> list[Note]:
         """What persons said of a transaction, in the order in which they did."""
-        with self._database.reading() as connection:
-            return reading.facts(connection, Note, tables.note.c.transaction == transaction)
+        return self._database.read(
+            lambda connection: reading.facts(connection, Note, tables.note.c.transaction == transaction)
+        )
 
     def accounts(self, transaction: str) -> list[Account]:
         """The entries of a transaction and all that is known of them, by seq."""
-        with self._database.reading() as connection:
-            return reading.accounts(connection, transaction)
+        return self._database.read(lambda connection: reading.accounts(connection, transaction))
 
     def done_under(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Account]:
         """For each of these (key, host) the newest account whose command ended ok and is not undone since.
 
         What a person settled counts. Where there is none, it is left out.
         """
-        with self._database.reading() as connection:
-            return reading.done_under(connection, keys)
+        return self._database.read(lambda connection: reading.done_under(connection, keys))
 
     def prune(self, before: datetime) -> int:
         """Delete transactions that last moved before this, but for those that still need somebody; returns how many."""
-        with self._writing() as connection:
-            pruned = pruning.forget(connection, before)
-            gone = pruning.forget_owners(connection, self._alive)
+
+        def change(connection: Connection) -> tuple[int, list[str]]:
+            self._database.hold(connection, None)
+            return pruning.forget(connection, before), pruning.forget_owners(connection, self._living)
+
+        pruned, gone = self._database.write(change)
         for found in gone:
-            owners.bury(self._folder, found)
+            self._database.bury(found)
         return pruned
 
     def close(self) -> None:
@@ -296,36 +305,15 @@ class Store:
         if os.getpid() != self._process:
             return
         with _guard:
-            _stores.pop((self._process, self.path), None)
+            _stores.pop((self._process, self._key), None)
         atexit.unregister(self.close)
-        if self._recorded:
-            with suppress(JournalError), self._writing() as connection:
-                connection.execute(update(owner).where(owner.c.id == self.owner_id).values(ended_at=datetime.now(UTC)))
-        self._lock.let_go()
         self._database.close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction of the database in which this process is recorded as an owner."""
-        with self._database.writing() as connection:
-            if not self._recorded:
-                self._lock.hold()
-                connection.execute(
-                    insert(owner).values(
-                        id=self.owner_id,
-                        who=self.who,
-                        machine=_machine(),
-                        pid=self._process,
-                        since=datetime.now(UTC),
-                    )
-                )
-            yield connection
-        self._recorded = True
-
     def _owned(self, connection: Connection, transactions: Collection[str]) -> dict[str, _Last]:
-        """The last moves of those that are in the hands of this process."""
+        """The last moves of those that are in the hands of this process, and stay there until the commit."""
         if not transactions:
             return {}
+        self._database.hold(connection, transactions)
         found = connection.execute(_OWNED, {"owner": self.owner_id, "transactions": list(transactions)})
         return {transaction: _Last(*last) for transaction, *last in found}
 
@@ -353,15 +341,23 @@ class Store:
         )
 
     def _now(self, connection: Connection, given: str) -> Now:
-        return reading.named(connection, self._alive, self.path, given)
+        return reading.named(connection, self._living, self.place, given)
 
-    def _alive(self, found: str) -> bool:
-        return found == self.owner_id or owners.alive(self._folder, found)
+    def _held(self, connection: Connection, given: str) -> Now:
+        """Where a transaction stands, until the commit."""
+        found = self._now(connection, given).transaction.id
+        self._database.hold(connection, [found])
+        return self._now(connection, found)
+
+    def _living(self, connection: Connection, owners: Collection[str]) -> Collection[str]:
+        return {self.owner_id, *self._database.living(connection, set(owners) - {self.owner_id})}
 
     def _others(self) -> str:
-        """Who else may hold the lock, for the end of a sentence."""
-        with self._database.reading() as connection:
-            known = reading.owners(connection, self._alive)
+        """Who else may hold the lock, for the end of a sentence; nothing, if that can't be read."""
+        try:
+            known = self._database.read(lambda connection: reading.owners(connection, self._living))
+        except JournalError:
+            return ""
         found = [str(other) for other in known if other.alive and other.id != self.owner_id]
         return f" (it may be {' or '.join(found)})" if found else ""
 
@@ -382,9 +378,5 @@ def _is_fenced(fact: Fact, lost: set[str]) -> bool:
 @cache
 def _insertion(kind: type, dialect: Dialect) -> str:
     """Made once: SQLAlchemy would take longer over the values of a step than the database does."""
-    made = str(insert(tables.FACTS[kind]).compile(dialect=dialect, column_keys=tables.NAMES[kind]))
+    made = str(insert(tables.FACTS[kind]).inline().compile(dialect=dialect, column_keys=tables.NAMES[kind]))
     return f"{made} ON CONFLICT DO NOTHING" if kind is Part else made
-
-
-def _machine() -> str:
-    return socket.gethostname()

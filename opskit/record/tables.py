@@ -1,6 +1,7 @@
 """The tables behind the journal: facts as in facts.py, column for field, and keys that hold every writer to the rules.
 
-Only what SQLite and PostgreSQL both have. Rows are added and never changed, but for an owner's end and `meta`.
+Only what SQLite and PostgreSQL both have. Rows are added and never changed, but for an owner's beats and its end, and
+`meta`; of `lock` they go when what they were for has ended.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     Connection,
+    DateTime,
     Dialect,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -36,11 +40,33 @@ if TYPE_CHECKING:
 
     from opskit.record.facts import Fact
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the schema. Whoever changes a table raises it, and says in UPGRADES how an older journal gets there."""
 
-UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {}
+_TO_2: Final = (
+    "ALTER TABLE owner ADD COLUMN beat_at DATETIME",
+    "ALTER TABLE owner ADD COLUMN written INTEGER",
+    """
+    CREATE TABLE lock (
+        "key" VARCHAR NOT NULL PRIMARY KEY,
+        "transaction" VARCHAR NOT NULL REFERENCES tx (id) ON DELETE CASCADE,
+        at VARCHAR NOT NULL
+    )
+    """,
+)
+"""In SQLite's words: PostgreSQL has had no journal of version 1."""
+
+
+def _to_2(connection: Connection) -> None:
+    for statement in _TO_2:
+        connection.exec_driver_sql(statement)
+
+
+UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {1: _to_2}
 """What makes a journal of this version one of the next."""
+
+Text: Final = String().with_variant(String(collation="C"), "postgresql")
+"""It sorts by its characters' numbers, whatever language a database speaks: times and ids as they were made."""
 
 
 def utc(at: datetime) -> str:
@@ -48,10 +74,14 @@ def utc(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-class Utc(TypeDecorator[datetime]):
-    """A time in a column, as `utc` writes it."""
+Big: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Numbers that others choose, of which SQLite's own kind holds any."""
 
-    impl = String
+
+class Utc(TypeDecorator[datetime]):
+    """A time in a column, as `utc` writes it: for reading only."""
+
+    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
@@ -74,7 +104,7 @@ def _belongs(*columns: str, to: str, under: tuple[str, ...] | None = None) -> Fo
 def _attempt() -> tuple[Column[str], Column[int], Column[bool], Column[int]]:
     """The key of an attempt: to run an entry's command, or its undo."""
     return (
-        Column("transaction", String, primary_key=True),
+        Column("transaction", Text, primary_key=True),
         Column("seq", Integer, primary_key=True),
         Column("undo", Boolean, primary_key=True),
         Column("attempt", Integer, primary_key=True),
@@ -84,36 +114,39 @@ def _attempt() -> tuple[Column[str], Column[int], Column[bool], Column[int]]:
 meta = Table(
     "meta",
     metadata,
-    Column("journal", String, primary_key=True),
+    Column("journal", Text, primary_key=True),
     Column("version", Integer, nullable=False),
 )
 
 owner = Table(
     "owner",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("who", String, nullable=False),
-    Column("machine", String, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("who", Text, nullable=False),
+    Column("machine", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("since", Utc, nullable=False),
     Column("ended_at", Utc),
+    Column("beat_at", DateTime(timezone=True)),
+    Column("written", Big),
 )
+"""Where no kernel tells who lives: `beat_at` is when it did, by the database's clock; `written` counts its commits."""
 
 tx = Table(
     "tx",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("name", String),
-    Column("kind", String, nullable=False),
-    Column("notebook", String),
+    Column("id", Text, primary_key=True),
+    Column("name", Text),
+    Column("kind", Text, nullable=False),
+    Column("notebook", Text),
     Column("at", Utc, nullable=False, index=True),
 )
 
 legal_move = Table(
     "legal_move",
     metadata,
-    Column("before", String, primary_key=True),
-    Column("after", String, primary_key=True),
+    Column("before", Text, primary_key=True),
+    Column("after", Text, primary_key=True),
     Column("raises", Integer, nullable=False),
     UniqueConstraint("before", "after", "raises"),
 )
@@ -126,15 +159,15 @@ LEGAL: Final = [
 move = Table(
     "move",
     metadata,
-    Column("transaction", String, primary_key=True),
+    Column("transaction", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("before", String, nullable=False),
-    Column("after", String, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
     Column("raises", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("owner", ForeignKey("owner.id"), nullable=False),
     Column("at", Utc, nullable=False),
-    Column("why", String),
+    Column("why", Text),
     # The move that this one follows. The first follows none: its key is empty, and so refers to nothing.
     Column("earlier", Integer),
     Column("earlier_epoch", Integer, nullable=False),
@@ -159,11 +192,11 @@ move = Table(
 part = Table(
     "part",
     metadata,
-    Column("transaction", String, primary_key=True),
+    Column("transaction", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("parent", Integer, nullable=False),
-    Column("name", String),
-    Column("kind", String, nullable=False),
+    Column("name", Text),
+    Column("kind", Text, nullable=False),
     Column("chunk", Integer),
     Column("at", Utc, nullable=False),
     _belongs("transaction", to="tx", under=("id",)),
@@ -172,12 +205,12 @@ part = Table(
 task = Table(
     "task",
     metadata,
-    Column("transaction", String, primary_key=True),
+    Column("transaction", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("status", String, nullable=False),
-    Column("error", String),
-    Column("stdout", String, nullable=False),
-    Column("stderr", String, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
+    Column("stdout", Text, nullable=False),
+    Column("stderr", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("started_at", Utc),
     Column("seconds", Float),
@@ -187,19 +220,19 @@ task = Table(
 entry = Table(
     "entry",
     metadata,
-    Column("transaction", String, primary_key=True),
+    Column("transaction", Text, primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("part", Integer, nullable=False),
-    Column("host", String),
-    Column("way", String),
+    Column("host", Text),
+    Column("way", Text),
     Column("chunk", Integer, nullable=False),
-    Column("branch", String),
-    Column("command", String),
-    Column("undo", String),
-    Column("terms", String),
-    Column("secrets", String),
-    Column("call", String),
-    Column("key", String),
+    Column("branch", Text),
+    Column("command", Text),
+    Column("undo", Text),
+    Column("terms", Text),
+    Column("secrets", Text),
+    Column("call", Text),
+    Column("key", Text),
     Column("undo_once", Boolean, nullable=False),
     _belongs("transaction", to="tx", under=("id",)),
 )
@@ -221,15 +254,15 @@ outcome = Table(
     "outcome",
     metadata,
     *_attempt(),
-    Column("status", String, nullable=False),
-    Column("exit_code", Integer),
-    Column("signal", String),
-    Column("stdout", String, nullable=False),
-    Column("stderr", String, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("exit_code", Big),
+    Column("signal", Text),
+    Column("stdout", Text, nullable=False),
+    Column("stderr", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("started_at", Utc),
     Column("seconds", Float),
-    Column("error", String),
+    Column("error", Text),
     _belongs("transaction", "seq", "undo", "attempt", to="intent"),
 )
 
@@ -237,13 +270,13 @@ outcome = Table(
 unsent = Table(
     "unsent",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("transaction", String, nullable=False),
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("transaction", Text, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("undo", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("status", String, nullable=False),
-    Column("error", String),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
     Column("at", Utc, nullable=False),
     _belongs("transaction", "seq", to="entry"),
     Index("unsent_entry", "transaction", "seq"),
@@ -252,19 +285,29 @@ unsent = Table(
 note = Table(
     "note",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("transaction", String, nullable=False),
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("transaction", Text, nullable=False),
     Column("seq", Integer),
     Column("undo", Boolean, nullable=False),
-    Column("who", String, nullable=False),
+    Column("who", Text, nullable=False),
     Column("at", Utc, nullable=False),
-    Column("text", String, nullable=False),
-    Column("old_status", String),
-    Column("new_status", String),
+    Column("text", Text, nullable=False),
+    Column("old_status", Text),
+    Column("new_status", Text),
     _belongs("transaction", to="tx", under=("id",)),
     _belongs("transaction", "seq", to="entry"),
     Index("note_entry", "transaction", "seq"),
 )
+
+lock = Table(
+    "lock",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("transaction", Text, nullable=False),
+    Column("at", Utc, nullable=False),
+    _belongs("transaction", to="tx", under=("id",)),
+)
+"""What a transaction keeps others off: an address with its port, or a name."""
 
 FACTS: Final[dict[type, Table]] = {
     Part: part,

@@ -78,6 +78,7 @@ class LocalConnection:
     async def start(self, step: Step, capture: Capture) -> LocalProcess:
         """Start the command; raises Refused if the system does not."""
         process = LocalProcess(step, capture, self._trials)
+        capture.leaves()
         try:
             await (process.start_at_terminal() if step.terms.pty else process.start())
         except OSError as error:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from opskit.record.moves import OPEN
+from opskit.record.places import placed
 from opskit.record.standing import SURELY_NOT_SENT
 from opskit.record.store import Store
-from tests.system.ground import python
+from tests.system.ground import python, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -47,10 +49,24 @@ case $what in do) ln -sfn new "$host" ;; undo) ln -sfn old "$host" ;; esac
 say end
 """
 
-_OPENED: Final = """
+LONG: Final = bool(os.environ.get("OPSKIT_LONG"))
+"""Whether leases, pauses and outages are as long as in earnest."""
+
+LEASE: Final = 30.0 if LONG else 3.0
+"""Seconds after which an owner without a lock counts as dead, in these tests: many wait for it."""
+
+_OPENED: Final = f"""
     import opskit.journal
-    inventory, folder, hosts, chunk = sys.argv[1:5]
-    opskit.configure(journal=folder + "/state/journal.db")
+    inventory, folder, hosts, chunk, journal = sys.argv[1:6]
+    opskit.configure(journal=journal, yes=True)
+    if "://" in journal:
+        from opskit.record.postgres import database
+        database.LEASE, database.MARGIN, database.BEAT = {LEASE}, {LEASE / 3}, {LEASE / 6}
+"""
+
+_DEPLOYS: Final = (
+    _OPENED
+    + """
     act = folder + "/act"
     def deploy(tx):
         opskit.use(inventory)
@@ -59,9 +75,10 @@ _OPENED: Final = """
             hosts=hosts.split(","), chunk=int(chunk),
         )
 """
+)
 
 DEPLOY: Final = (
-    _OPENED
+    _DEPLOYS
     + """
     from opskit.record.store import Store
     write = Store.write
@@ -80,10 +97,10 @@ DEPLOY: Final = (
 """Deploys on all hosts in one transaction, and says when it commits."""
 
 ABANDON: Final = (
-    _OPENED
+    _DEPLOYS
     + """
     import contextvars, os, signal
-    for _ in range(int(sys.argv[5])):
+    for _ in range(int(sys.argv[6])):
         tx = opskit.transaction("deploy")
         context = contextvars.copy_context()
         context.run(tx.__enter__)
@@ -95,12 +112,12 @@ ABANDON: Final = (
 """Deploys so many times, and dies before any of these transactions ends."""
 
 RECOVER: Final = (
-    _OPENED
+    _DEPLOYS
     + """
     import os, time
     opskit.journal.unfinished()
     print("ready", flush=True)
-    while not os.path.exists(sys.argv[5]):
+    while not os.path.exists(sys.argv[6]):
         time.sleep(0.001)
     for transaction in opskit.journal.unfinished().transaction:
         try:
@@ -112,11 +129,11 @@ RECOVER: Final = (
 """Rolls back what it finds unfinished, as soon as there is a file; says what it could not undo."""
 
 RACE: Final = (
-    _OPENED
+    _DEPLOYS
     + """
     import json, os
     from pathlib import Path
-    own, other, *transactions = sys.argv[5:]
+    own, other, *transactions = sys.argv[6:]
     opskit.journal.unfinished()
     told = []
     for transaction in transactions:
@@ -168,14 +185,20 @@ class Rescuer:
 
 
 class Ground:
-    """Hosts in their first state, and a journal; all in a folder.
+    """Hosts in their first state, and a journal.
+
+    Args:
+        fleet: The hosts.
+        folder: Where they are.
+        journal: As the setting names it.
 
     Attributes:
         folder: Has `act`, and for each host its link and its log.
     """
 
-    def __init__(self, fleet: SshdFleet, folder: Path) -> None:
+    def __init__(self, fleet: SshdFleet, folder: Path, journal: str) -> None:
         self.folder = folder
+        self._journal = journal
         self._inventory = fleet.inventory_path
         folder.mkdir(exist_ok=True)
         (folder / "act").write_text(ACT)
@@ -196,7 +219,7 @@ class Ground:
 
     def start(self, program: str, *arguments: object, hosts: list[str] = HOSTS) -> subprocess.Popen[str]:
         """Start one of the programs."""
-        return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, *arguments)
+        return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, self._journal, *arguments)
 
     @contextmanager
     def rescuer(self) -> Iterator[Rescuer]:
@@ -215,11 +238,17 @@ class Ground:
         with self.start(ABANDON, count, hosts=hosts) as child:
             out, err = child.communicate(timeout=60)
         assert (child.returncode, err) == (-9, "")
+        self.wait_for_deaths()
         return [line for line in out.splitlines() if line.isalnum()]
 
     def store(self) -> closing[Store]:
         """The journal, to be looked at."""
-        return closing(Store(self.folder / "state" / "journal.db"))
+        return closing(Store(placed(self._journal)))
+
+    def wait_for_deaths(self) -> None:
+        """Return when the journal takes all those for dead who have something unfinished."""
+        with self.store() as store:
+            wait_until(lambda: not any(now.owner.alive for now in store.transactions(states=OPEN)), LEASE + 10)
 
     def accounts(self, transaction: str) -> list[Account]:
         """What the journal says of a transaction."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tests.system.sshd import SshdFleet
     from tests.system.test_sudo import Ground as Users
 
+    GroundIn = Callable[[Path], Ground]
+
 pytestmark = pytest.mark.system
 ground = test_sudo.ground
 
@@ -61,6 +63,12 @@ def journal(tmp_path: Path) -> Iterator[Path]:
             shared.store().close()
 
 
+@pytest.fixture
+def ground_in(sshd_fleet: SshdFleet) -> GroundIn:
+    """Makes hosts in their first state in a folder, with a journal there."""
+    return lambda folder: Ground(sshd_fleet, folder, str(folder / "state" / "journal.db"))
+
+
 def state(transaction: str) -> str:
     """What the journal calls a transaction."""
     return opskit.journal.show(transaction).now.state
@@ -84,9 +92,9 @@ def background(work: Callable[[], object]) -> Iterator[None]:
 # kill -9 at random moments
 
 
-def test_whoever_is_killed_at_any_moment_is_recovered_by_another_process(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
+def test_whoever_is_killed_at_any_moment_is_recovered_by_another_process(ground_in: GroundIn, tmp_path: Path) -> None:
     """F30, C8, R1, R2, R11: every host is back in its first state, and the journal accounts for all that hosts ran."""
-    calm = Ground(sshd_fleet, tmp_path / "calm")
+    calm = ground_in(tmp_path / "calm")
     with calm.start(DEPLOY) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "begun\n"
@@ -96,14 +104,15 @@ def test_whoever_is_killed_at_any_moment_is_recovered_by_another_process(sshd_fl
     usual = time.monotonic() - begin
 
     def killed_and_recovered(number: int) -> list[str]:
-        ground, chance = Ground(sshd_fleet, tmp_path / str(number)), random.Random(f"{SEED} {number}")
+        ground, chance = ground_in(tmp_path / str(number)), random.Random(f"{SEED} {number}")
         with ground.rescuer() as rescuer:
             kill(ground, chance, usual, lines)
+            ground.wait_for_deaths()
             said = rescuer.said()
         return [f"round {number} of seed {SEED}: {wrong}" for wrong in wrong_in(ground, said)]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [wrong for told in pool.map(killed_and_recovered, range(rounds(5))) for wrong in told]
+        found = [wrong for told in pool.map(killed_and_recovered, range(rounds(4))) for wrong in told]
     assert not found, "\n".join(found)
 
 
@@ -142,9 +151,9 @@ def wrong_in(ground: Ground, said: list[str]) -> list[str]:
 # What runs still when its owner is dead
 
 
-def test_an_undo_waits_until_the_host_has_ended_what_it_undoes(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
+def test_an_undo_waits_until_the_host_has_ended_what_it_undoes(ground_in: GroundIn, tmp_path: Path) -> None:
     """F30: also where that is deaf to TERM, and whoever recovers is there at once."""
-    ground = Ground(sshd_fleet, tmp_path / "ground")
+    ground = ground_in(tmp_path / "ground")
     ground.halt("do")
     with ground.rescuer() as rescuer, ground.start(DEPLOY, hosts=["h1"]) as child:
         wait_until(lambda: ground.log("h1"))
@@ -153,15 +162,16 @@ def test_an_undo_waits_until_the_host_has_ended_what_it_undoes(sshd_fleet: SshdF
     assert [line.event for line in ground.log("h1")] == ["start", "start", "end"]
 
 
-def test_whoever_rolls_back_is_killed_too(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
+def test_whoever_rolls_back_is_killed_too(ground_in: GroundIn, tmp_path: Path) -> None:
     """F39, R10, R11: a third process undoes the rest; an undo that was lost is tried again, when it is surely ended."""
-    ground = Ground(sshd_fleet, tmp_path / "ground")
+    ground = ground_in(tmp_path / "ground")
     (transaction,) = ground.abandoned()
     ground.halt("undo")
     with ground.rescuer() as second, ground.rescuer() as third:
         second.begin()
         wait_until(lambda: all(len(ground.log(host)) == 3 for host in NEWEST))
         end(second.process)
+        ground.wait_for_deaths()
         third.begin()
         wait_until(lambda: all(len(ground.log(host)) > 3 for host in NEWEST))
         ground.go("undo")
@@ -175,9 +185,9 @@ def test_whoever_rolls_back_is_killed_too(sshd_fleet: SshdFleet, tmp_path: Path)
         assert (attempts, ended) == (([1, 2], [(2, "ok")]) if lost else ([1], [(1, "ok")]))
 
 
-def test_two_who_roll_back_at_once_undo_everything_once(sshd_fleet: SshdFleet, tmp_path: Path) -> None:
+def test_two_who_roll_back_at_once_undo_everything_once(ground_in: GroundIn, tmp_path: Path) -> None:
     """F38, C6, R10: one of two processes does it, the other is told who."""
-    ground = Ground(sshd_fleet, tmp_path / "ground")
+    ground = ground_in(tmp_path / "ground")
     transactions = ground.abandoned(rounds(4), hosts=["h1", "h2"])
     with ground.start(RACE, "a", "b", *transactions) as one, ground.start(RACE, "b", "a", *transactions) as other:
         by = dict(raced(child.communicate(timeout=600)[0]) for child in (one, other))

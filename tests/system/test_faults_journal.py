@@ -14,7 +14,7 @@ import opskit
 import opskit.journal
 from opskit import shared
 from opskit.errors import JournalError
-from opskit.record import sqlite
+from opskit.record import sqlite, tables
 from tests.needs import missing
 from tests.system.ground import wait_until
 from tests.system.test_crashes import background
@@ -188,5 +188,5 @@ def test_a_journal_of_a_newer_opskit_sends_nothing(sshd_fleet: SshdFleet, tmp_pa
             opskit.run("touch {{ tmp_path }}/ran", hosts="h1")
         assert not (tmp_path / "ran").exists()
         with closing(sqlite3.connect(journal)) as connection, connection:
-            connection.execute("UPDATE meta SET version = 1")
+            connection.execute("UPDATE meta SET version = ?", [tables.VERSION])
         assert statuses(opskit.run("touch {{ tmp_path }}/ran", hosts="h1")) == ["ok"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncssh
 
 from opskit.engine.ports import DRAIN_SECONDS, GRACE_SECONDS, Ending, Lost
+from opskit.errors import OpskitError
 from opskit.transport.dialogue import COLUMNS, LINES, TERM, Dialogue
 from opskit.transport.ssh.lean import lean_channel
 from opskit.transport.wrapper import killed, signalled
@@ -71,7 +72,12 @@ class RemoteProcess(Dialogue, asyncssh.SSHClientSession[bytes]):
         return self._channel is not None
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        """Called by asyncssh just before the command is sent."""
+        """Called by asyncssh just before the command is sent; raises OpskitError if it must not be any more."""
+        try:
+            self._capture.leaves()
+        except OpskitError:
+            chan.close()
+            raise
         self._channel = chan
         lean_channel(chan)
 

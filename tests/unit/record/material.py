@@ -7,18 +7,25 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import URL
 
 from opskit.record.facts import Entry, Intent, Note, Outcome, Part, TaskEnded, Transaction, Unsent
 from opskit.record.moves import CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from opskit.record.facts import Fact, Now
     from opskit.record.moves import State
     from opskit.record.store import Store
+
+Place = Path | URL
+"""Where a journal is."""
 
 Told = Part | TaskEnded | Entry | Intent | Outcome | Unsent | Note
 """What is told of a transaction, between its beginning and its end."""
@@ -28,12 +35,19 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 TX = "01KFAAAAAAAAAAAAAAAAAAAAAA"
 
 
+_numbers = count()
+
 TRANSACTION = Transaction(TX, "deploy", "transaction", None, AT)
 ENTRY = Entry(TX, 1, 0, "web1", None, 1, None, "run", "unrun", None, None, None, None, undo_once=False)
 INTENT = Intent(TX, 1, undo=False, attempt=1, epoch=1, at=AT)
 OUTCOME = Outcome(TX, 1, False, 1, "ok", 0, None, "", "", False, AT, 0.1, None)
 PART = Part(TX, 1, 0, None, "run", None, AT)
 NOTE = Note(TX, None, False, "ann", AT, "seen", None, None)
+
+
+def new_id() -> str:
+    """Of a transaction that no other example has, in a journal that many share."""
+    return f"{TX}{next(_numbers)}"
 
 
 def transaction(given: str = TX, **changes: Any) -> Transaction:
@@ -84,11 +98,26 @@ def brought(store: Store, state: State, given: str = TX) -> Now:
     return store.now(given)
 
 
+def setting(journal: Place) -> str:
+    """As the setting `journal` takes it."""
+    return str(journal) if isinstance(journal, Path) else journal.render_as_string(hide_password=False)
+
+
+def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
+    """What the tables hold."""
+    return store._database.read(lambda connection: [tuple(row) for row in connection.execute(text(query))])
+
+
+def change(store: Store, statement: str, **values: Any) -> None:
+    """Change the tables by hand, past the store and its rules, but not past their keys."""
+    store._database.write(lambda connection: connection.execute(text(statement), values))
+
+
 @contextmanager
-def another_process(journal: Path, code: str) -> Iterator[subprocess.Popen[str]]:
+def another_process(journal: Place, code: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs this code, with `store` opened on the journal; it is killed in the end."""
     head = "from opskit.record.store import opened\nfrom tests.unit.record.material import entry, intent, transaction\n"
-    code = f"{head}store = opened({str(journal)!r})\n{code}"
+    code = f"{head}store = opened({setting(journal)!r})\n{code}"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
-from itertools import count, pairwise
+from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opskit.errors import RollbackError
+from opskit.errors import JournalError, RollbackError
 from opskit.record.moves import BEGINNING, CLAIMS, FINAL, MOVES, State
-from tests.unit.record.material import TX, another_process, begun, brought, entry, intent, line, outcome, tell
+from tests.unit.record.material import (
+    TX,
+    Place,
+    another_process,
+    begun,
+    brought,
+    change,
+    entry,
+    intent,
+    line,
+    new_id,
+    outcome,
+    tell,
+)
 
 if TYPE_CHECKING:
     from opskit.record.store import Store
 
 STATES: tuple[State, ...] = get_args(State)
-numbers = count()
 
 
 @pytest.mark.parametrize("before", STATES)
@@ -60,7 +71,7 @@ def test_only_legal_claims_are_made(store: Store, other: Store, before: State) -
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from(STATES)), max_size=12))
 def test_no_way_leaves_the_table(shared: tuple[Store, Store], tries: list[tuple[bool, bool, State]]) -> None:
     """Whatever two owners try, moves are legal, one after the other, and each claim raises the epoch."""
-    found = f"{TX}{next(numbers)}"
+    found = new_id()
     begun(shared[0], found)
     for who, claims, after in tries:
         with suppress(RollbackError):
@@ -103,17 +114,12 @@ MOVE |= {"earlier": 1, "earlier_epoch": 1, "at": "2026"}
 def test_the_database_refuses_illegal_moves(store: Store, wrong: dict[str, Any]) -> None:
     """A move that is not legal can't be written by hand either, while the same one with legal values can."""
     begun(store)
-    with closing(sqlite3.connect(store.path)) as connection:
-        connection.execute("PRAGMA foreign_keys = ON")
-
-        def add(row: dict[str, Any]) -> None:
-            names = ", ".join(f'"{name}"' for name in row)
-            connection.execute(f"INSERT INTO move ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
-
-        legal = {"owner": store.owner_id} | MOVE
-        with pytest.raises(sqlite3.IntegrityError):
-            add(legal | wrong)
-        add(legal)
+    legal = {"owner": store.owner_id} | MOVE
+    columns = ", ".join(f'"{name}"' for name in legal)
+    add = f"INSERT INTO move ({columns}) VALUES ({', '.join(f':{name}' for name in legal)})"
+    with pytest.raises(JournalError, match="refused"):
+        change(store, add, **legal | wrong)
+    change(store, add, **legal)
 
 
 # Claims
@@ -171,7 +177,7 @@ def test_force_counts_another_machine_as_dead(store: Store, other: Store, monkey
     assert other.claim(TX, "rolling_back", None, force=True).epoch == 2
 
 
-def test_two_processes_claim_at_once(store: Store) -> None:
+def test_two_processes_claim_at_once(store: Store, journal: Place) -> None:
     """C6, F38: of two processes that claim at the same moment one wins, and the other is told who."""
     code = """
 for name in sys.stdin:
@@ -181,8 +187,8 @@ for name in sys.stdin:
         print(type(error).__name__, error, flush=True)
 """
     with (
-        another_process(store.path, "import sys\nprint('ready', flush=True)" + code) as one,
-        another_process(store.path, "import sys\nprint('ready', flush=True)" + code) as two,
+        another_process(journal, "import sys\nprint('ready', flush=True)" + code) as one,
+        another_process(journal, "import sys\nprint('ready', flush=True)" + code) as two,
     ):
         assert line(one.stdout) == line(two.stdout) == "ready"
         for number in range(20):

@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import example, given, settings
@@ -15,7 +14,7 @@ from sqlalchemy import Engine, event
 
 from opskit.record import standing
 from opskit.record.facts import Entry, Intent, Note, Outcome, Unsent
-from tests.unit.record.material import AT, TX, begun, brought, entry, intent, note, outcome, transaction
+from tests.unit.record.material import AT, TX, begun, brought, entry, intent, new_id, note, outcome, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 Known = Entry | Intent | Outcome | Unsent | Note
 """What an account is made of."""
 
-numbers = count()
 hosts, words = st.sampled_from(["web1", "web2", None]), st.sampled_from(["x", None])
 few: st.SearchStrategy[Status] = st.sampled_from(["ok", "failed", "unknown", "not_started"])
 """Each of which standing.py treats in its own way."""
@@ -99,7 +97,7 @@ def test_an_outline_counts_what_the_accounts_tell(
 ) -> None:
     """Whatever is known of the entries: of each rule of standing.py the figures are those of all accounts."""
     store = shared[0]
-    found = [f"{TX}{next(numbers)}" for _ in range(2)]
+    found = [new_id() for _ in range(2)]
     for transaction_id, facts in zip(found, (some, others), strict=True):
         begun(store, transaction_id, *(replace(fact, transaction=transaction_id) for fact in facts))
     stands = [store.now(transaction_id) for transaction_id in found]

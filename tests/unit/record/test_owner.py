@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
-import sqlite3
 import stat
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,19 @@ import pytest
 from opskit.errors import JournalError, RollbackError
 from opskit.record import owner
 from opskit.record.store import Store, opened
-from tests.unit.record.material import TX, another_process, entry, intent, line, tell, transaction
+from tests.unit.record.material import (
+    TX,
+    Place,
+    another_process,
+    begun,
+    entry,
+    intent,
+    line,
+    rows,
+    setting,
+    tell,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,12 +68,24 @@ def test_reading_leaves_no_trace(store: Store) -> None:
     with pytest.raises(RollbackError):
         store.claim(TX, "closed", None)
     assert store.transactions() == []
-    with closing(store._database._engine.raw_connection()) as connection:
-        assert connection.cursor().execute("SELECT count(*) FROM owner").fetchone() == (0,)
+    assert rows(store, "SELECT * FROM owner") == []
     store.write([transaction()])
     now = store.now(TX)
     assert (now.owner.id, now.owner.pid, now.owner.alive) == (store.owner_id, os.getpid(), True)
     assert stat.S_IMODE((store.path.parent / "owners" / f"{store.owner_id}.lock").stat().st_mode) == 0o600
+
+
+def test_a_user_without_a_name_is_told_by_number(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some containers, whose users no file names."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    assert store.who == getpass.getuser()
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert store.who == str(os.getuid())
+    begun(store)
+    assert store.now(TX).owner.who == store.who
 
 
 def test_who_closes_has_ended(store: Store, other: Store) -> None:
@@ -72,8 +95,7 @@ def test_who_closes_has_ended(store: Store, other: Store) -> None:
     store.close()
     assert other.now(TX).abandoned
     assert other._others() == ""
-    with closing(sqlite3.connect(other.path)) as connection:
-        assert connection.execute("SELECT id FROM owner WHERE ended_at IS NOT NULL").fetchall() == [(store.owner_id,)]
+    assert rows(other, "SELECT id FROM owner WHERE ended_at IS NOT NULL") == [(store.owner_id,)]
 
 
 def test_a_killed_process_is_dead(journal: Path, store: Store) -> None:
@@ -131,9 +153,9 @@ def in_a_fork(work: Callable[[], str]) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the runner's own threads do not matter to the child
-def test_a_fork_has_a_store_of_its_own(journal: Path) -> None:
+def test_a_fork_has_a_store_of_its_own(journal: Place) -> None:
     """F44: in a child the parent's store is refused, and opening gives another one; the parent goes on."""
-    store = opened(str(journal))
+    store = opened(setting(journal))
     store.write([transaction()])
 
     def told() -> str:
@@ -145,7 +167,7 @@ def test_a_fork_has_a_store_of_its_own(journal: Path) -> None:
         return "written"
 
     def written() -> str:
-        own = opened(str(journal))
+        own = opened(setting(journal))
         lost = own.write([entry(1), intent(1)])
         own.close()
         return f"{own is store} {set(lost)}"

@@ -1,0 +1,1 @@
+"""A journal that a team shares, in PostgreSQL: beside `sqlite.py`, below the store."""

@@ -1,0 +1,63 @@
+"""The cases of the store that ask for no special database, on PostgreSQL: the same tests, with other fixtures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from opskit.record.store import Store
+from tests.system import postgres
+from tests.unit.record import test_claiming, test_outlines, test_owner, test_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import URL
+
+    from tests.system.postgres import Server
+
+pytestmark = pytest.mark.system
+server = postgres.server
+
+for cases in (test_claiming, test_outlines, test_store):
+    globals().update({name: case for name, case in vars(cases).items() if name.startswith("test_")})
+test_a_fork_has_a_store_of_its_own = test_owner.test_a_fork_has_a_store_of_its_own
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> str:
+    """The database that all of these share: to make one takes longer than to clear it."""
+    return server.journal()
+
+
+@pytest.fixture
+def journal(server: Server, database: str) -> URL:
+    """Where the journal is; with nothing in it."""
+    return server.cleared(database)
+
+
+@pytest.fixture
+def store(journal: URL) -> Iterator[Store]:
+    """A store, and by it an owner."""
+    made = Store(journal)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(store: Store, journal: URL) -> Iterator[Store]:
+    """Another owner, as in another process."""
+    made = Store(journal)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[tuple[Store, Store]]:
+    """Two owners of one journal, for tests with many examples."""
+    url = server.url(server.journal())
+    stores = Store(url), Store(url)
+    yield stores
+    for made in stores:
+        made.close()
