@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from opskit.masking import mask
-from opskit.rendering.colours import css, runs
+from opskit.rendering.colours import css, runs, without_sequences
 
 _LONGEST_ERROR: Final = 500
 
@@ -76,7 +76,7 @@ def html_with_colours(text: str) -> str:
 
 def without_colours(text: str) -> str:
     """As `terminal`, with SGR sequences left out instead of marked."""
-    return "".join(terminal(piece) for _, piece in runs(text))
+    return terminal(without_sequences(text))
 
 
 def one_line(text: str, limit: int) -> str:

@@ -26,6 +26,7 @@ def head_and_tail(text: str, *, lines: int, characters: int) -> str:
 
 def last_states(text: str) -> str:
     """Each line as a terminal would show it in the end: what follows its last carriage return."""
+    text = text.replace("\r\n", "\n")  # at once: line by line it takes 30 times as long
     if "\r" not in text:
         return text
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))

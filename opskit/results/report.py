@@ -234,8 +234,7 @@ def cut_to_size(texts: Sequence[str], size: int) -> list[str]:
 
 def _within(text: str, size: int, *, coloured: bool) -> str:
     """One text as markup of so many bytes; markup may be many times as long as what it shows."""
-    # Line ends of two characters go at once: `last_states` takes 30 times as long for them, line by line.
-    shown = last_states(text.replace("\r\n", "\n") if "\r" in text else text).rstrip("\n")
+    shown = last_states(text).rstrip("\n")
     limit = min(size, len(shown))
     while True:
         cut = head_and_tail(shown, lines=limit, characters=limit)
