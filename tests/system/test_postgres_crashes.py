@@ -5,6 +5,7 @@ Leases are of a few seconds here, since all wait for their end. `OPSKIT_ROUNDS=2
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,12 @@ ground_in = postgres.ground_in
 test_whoever_is_killed = test_crashes.test_whoever_is_killed_at_any_moment_is_recovered_by_another_process
 test_whoever_rolls_back_is_killed_too = test_crashes.test_whoever_rolls_back_is_killed_too
 test_two_who_roll_back_at_once = test_crashes.test_two_who_roll_back_at_once_undo_everything_once
+
+
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round waits for a lease to run out."""
+    monkeypatch.setenv("OPSKIT_ROUNDS", os.environ.get("OPSKIT_ROUNDS", "2"))
 
 
 def test_transactions_against_the_model(server: Server) -> None:

@@ -89,7 +89,7 @@ def counted(outline: Outline) -> Counter[Hashable]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(histories(), st.just([]) | histories())
 @example([*lost(), *lost(2, undo_once=True)], [*lost(), *lost(2, undo=None)])
 def test_an_outline_counts_what_the_accounts_tell(
