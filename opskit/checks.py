@@ -143,7 +143,7 @@ def environment(value: object) -> tuple[tuple[str, str | Secret], ...]:
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
             raise ValueError(f"has the name {key!r}: no shell takes any but letters, digits and _")
         if isinstance(item, bool) or not isinstance(item, (str, Real, Secret)):
-            raise ValueError(f"has {key}={item!r}: a value must be text, a number or a secret")  # noqa: TRY004 - as above
+            raise ValueError(f"has a {type(item).__name__} as {key}: a value must be text, a number or a secret")  # noqa: TRY004 - as above
         if "\0" in str(item):
             raise ValueError(f"has a NUL in the value of {key}")
         if isinstance(item, str):
@@ -165,8 +165,9 @@ def assignments(value: str) -> dict[str, str]:
         words = shlex.split(value)
     except ValueError as error:
         raise ValueError(f"can't be read ({error}); write A=b C='x y'") from None
-    if wrong := [word for word in words if "=" not in word]:
-        raise ValueError(f"has {wrong[0]!r} without '='; write A=b C='x y'")
+    for number, word in enumerate(words, 1):
+        if "=" not in word:  # the word may be the rest of a password with a blank in it
+            raise ValueError(f"has word {number} without '='; write A=b C='x y'")
     return dict(word.split("=", 1) for word in words)
 
 
@@ -216,7 +217,7 @@ def secrets(value: object) -> tuple[tuple[str, Secret], ...]:
     """Passwords by what they are for, as secrets; as text such as `sudo=NAME` the environment variables with them."""
     if isinstance(value, str):
         named = assignments(value)
-        if missing := [kind for kind, name in named.items() if name not in os.environ]:
+        if missing := [kind for kind, name in named.items() if kind in PASSWORDS and name not in os.environ]:
             raise ValueError(
                 f"must name, for {missing[0]}, an environment variable that is set, as in sudo=SUDO_PASSWORD"
             )

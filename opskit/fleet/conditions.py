@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,7 +79,7 @@ class Condition:
 
         missing = {name for name in wanted - captured.keys() if not hasattr(builtins, name)}
         known = {*_OWN_NAMES, *names.known(), *dir(builtins)} if missing else ()
-        return cls(text, place, evaluate, {name: did_you_mean(name, known) for name in missing})
+        return cls(text, place, evaluate, {name: _hint(name, text, known) for name in missing})
 
     def holds(self, host: Host) -> bool:
         """Whether the condition is true for a host, by Python's truth.
@@ -151,6 +152,13 @@ def _free_names(text: str) -> set[str]:
         names.update(symbol.get_name() for symbol in table.get_symbols() if symbol.is_global())
         tables.extend(table.get_children())
     return names
+
+
+def _hint(name: str, text: str, known: Collection[str]) -> str:
+    """End the sentence about a name that nobody knows; a role is often written without quotes."""
+    if re.search(rf"\bin_\(\s*{name}\s*\)", text):
+        return f"; a role stands in quotes: in_({name!r})"
+    return did_you_mean(name, known)
 
 
 def _name_of(function: Callable[[Host], object]) -> str:

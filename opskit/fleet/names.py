@@ -11,6 +11,9 @@ from opskit.errors import did_you_mean
 if TYPE_CHECKING:
     from types import FrameType
 
+NOTEBOOKS_OWN: Final = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
+"""What a notebook's module has from the start, beside names that begin with an underscore."""
+
 _COMPREHENSIONS: Final = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"})
 
 
@@ -48,8 +51,9 @@ class Names:
         return found
 
     def known(self) -> set[str]:
-        """Every name that can be picked."""
-        return {name for name in (*self.variables, *self.locals, *self.globals) if name.isidentifier()}
+        """Every name that can be picked and may be meant."""
+        found = {name for name in (*self.variables, *self.locals, *self.globals) if name.isidentifier()}
+        return found - NOTEBOOKS_OWN
 
     def configuration(self) -> Configuration:
         """What `configuration` is in a condition or template: the variables as they are now, and the settings."""

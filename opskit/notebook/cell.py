@@ -170,12 +170,12 @@ def _dedented(lines: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
                 _expect_nothing(line, number)
             raise PlanError(
                 f"line {number} of the cell: it is indented differently from its script's first line "
-                f"({_told(line)} there, {_told(first)} first); indent a script by the same blanks"
+                f"({_indentation(line)} there, {_indentation(first)} first); indent a script by the same blanks"
             )
         yield number, line.removeprefix(indent)
 
 
-def _told(line: str) -> str:
+def _indentation(line: str) -> str:
     blanks = line[: len(line) - len(line.lstrip())]
     noun = "tab" if "\t" in blanks else "blank"
     return f"{len(blanks)} {noun}{'' if len(blanks) == 1 else 's'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 from opskit import shared
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 _OURS: Final = "opskit"
 _NEWEST: Final = 20
+_PATIENCE: Final = 0.3
+"""Seconds for which a key may be pressed in vain; what was read in the meantime is there at the next one."""
+
+_reader: Final = ThreadPoolExecutor(1, "opskit-tab")
 
 
 def install(shell: InteractiveShell) -> None:
@@ -42,7 +48,8 @@ def install(shell: InteractiveShell) -> None:
             fit = None
         if fit is None:
             return {"completions": []}
-        found = [SimpleCompletion(word, type=fit.kind) for word in fit.words]
+        # What stands there already keeps all of Python's names away, which no word at all would not.
+        found = [SimpleCompletion(word, type=fit.kind) for word in fit.words or (fit.fragment,)]
         return {"completions": found, "matched_fragment": fit.fragment, "ordered": True, "suppress": True}
 
     remove(shell)
@@ -56,13 +63,14 @@ def remove(shell: InteractiveShell) -> None:
 
 
 def _inventory() -> Inventory:
-    """The inventory in use; one that a program would have to print, which takes its time, is none here."""
+    """The inventory in use; none while a long file is still read, nor one that a program would have to print."""
     path = current().inventory
     if path is not None and path.suffix.lower() not in READERS:
         return Inventory(())
+    reading = _reader.submit(copy_context().run, default_inventory)
     try:
-        return default_inventory()
-    except InventoryError:
+        return reading.result(_PATIENCE)
+    except (TimeoutError, InventoryError):
         return Inventory(())
 
 

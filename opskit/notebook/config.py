@@ -14,13 +14,13 @@ from opskit.errors import SettingsError, did_you_mean
 from opskit.settings import Settings, configure, current, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
 
-_NAME: Final = re.compile(r"^\s*opskit\b", re.IGNORECASE)
-"""What is written for `Opskit`, which is no other class: IPython would show a traceback for `opskit.fanout`."""
+# Also `opskit.fanout`, as the package is written: no other class is called so.
+_OURS: Final = re.compile(r"\s*opskit\b(.*)", re.IGNORECASE | re.DOTALL)
+_SETTING: Final = re.compile(r"\s*\.\s*(\w+)\s*(?:=(?!=)(.+))?", re.DOTALL)
 
 _NAMES: Final = tuple(field.name for field in fields(Settings))
 
@@ -33,14 +33,14 @@ class Setting(TraitType[Any, Any]):
         assert self.name is not None
         value = getattr(current(), self.name)
         shown = {name: text for name, text, _ in describe()}[self.name]
-        return value if shown == repr(value) or not value else _Told(shown)
+        return value if shown == repr(value) or not value else _Unquoted(shown)
 
     def set(self, obj: Any, value: Any) -> None:  # noqa: ARG002 - traitlets' signature
         """Configure it; raises SettingsError."""
         configure(**{str(self.name): value})
 
 
-class _Told(str):
+class _Unquoted(str):
     """What is shown in place of a value."""
 
     __slots__ = ()
@@ -51,23 +51,10 @@ class SettingsLayer(Configurable):
     """What the settings are to IPython.
 
     Attributes:
-        refused: Why the last change was refused; None if it was not.
+        magic: `%config` as it is while the settings are in it.
     """
 
-    refused: SettingsError | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise SettingsError(f"%config Opskit: no setting is called {name!r}{did_you_mean(name, _NAMES)}")
-
-    def update_config(self, config: Config) -> None:
-        """Take what `%config` was given: all of it, or none."""
-        # Not traitlets' own, which would only log what it does not know.
-        try:
-            configure(**config.get("Opskit", {}))
-        except SettingsError as error:
-            self.refused = SettingsError(f"%config Opskit: {str(error).removeprefix('configure(): ')}")
+    magic: Callable[[str], object]
 
 
 Opskit: Final = MetaHasTraits(
@@ -79,32 +66,67 @@ Opskit: Final = MetaHasTraits(
 
 
 def install(shell: InteractiveShell) -> None:
-    """Have `%config` know the settings."""
+    """Have `%config` know the settings, and take those that IPython's own configuration has, `c.Opskit.fanout = 5`.
+
+    Raises:
+        SettingsError: Of the latter, one is unknown or has a bad value.
+    """
     remove(shell)
-    configurable = Opskit()
-    shell.configurables.append(configurable)
-    lines = shell.magics_manager.magics["line"]
-    lines["config"] = _raising(lines["config"], configurable)
+    if "Opskit" in shell.config:
+        _configure("c.Opskit in IPython's configuration", shell.config["Opskit"])
+        # It is taken once: when the extension is loaded again, what was set since holds. And it stays nowhere in clear.
+        for found in (shell, *shell.configurables):
+            found.config.pop("Opskit", None)
+    layer = Opskit()
+    shell.configurables.append(layer)
+    theirs = shell.find_line_magic("config")  # which loads it: since IPython 9.18 a stub stands there before
+    shell.magics_manager.magics["line"]["config"] = layer.magic = _with_ours(theirs, layer, shell)
 
 
 def remove(shell: InteractiveShell) -> None:
     """Have `%config` know them no more."""
-    shell.configurables[:] = [found for found in shell.configurables if type(found).__name__ != Opskit.__name__]
     lines = shell.magics_manager.magics["line"]
-    if (theirs := getattr(lines["config"], "opskit_stands_before", None)) is not None:
-        lines["config"] = theirs
+    ours: list[Any] = [found for found in shell.configurables if type(found).__name__ == Opskit.__name__]
+    for layer in ours:
+        shell.configurables.remove(layer)
+        if lines["config"] is layer.magic:  # else it is another extension's, around ours
+            lines["config"] = layer.magic.__wrapped__
 
 
-def _raising(config: Callable[[str], object], configurable: Any) -> Callable[[str], object]:
-    """IPython's own `%config`, which logs each error and goes on, as if all was well; ours are raised."""
+def _with_ours(theirs: Callable[[str], object], layer: Any, shell: InteractiveShell) -> Callable[[str], object]:
+    """IPython's own `%config`, but for lines that set: those it would keep in clear, and only log what is wrong."""
 
-    @wraps(config)
-    def raising(line: str) -> object:
-        configurable.refused = None
-        outcome = config(_NAME.sub("Opskit", line))
-        if configurable.refused is not None:
-            raise configurable.refused
-        return outcome
+    @wraps(theirs)
+    def config(line: str) -> object:
+        ours = _OURS.fullmatch(line)
+        if ours is None or layer not in shell.configurables:
+            return theirs(line)
+        if not ours[1].strip():
+            return theirs(Opskit.__name__)
+        if (setting := _SETTING.fullmatch(ours[1])) is None:
+            raise SettingsError("%config Opskit: write `Opskit.fanout = 5` or `Opskit.fanout`; `Opskit` shows all")
+        name, text = setting.groups()
+        if name not in _NAMES:
+            raise SettingsError(f"%config Opskit: no setting is called {name!r}{did_you_mean(name, _NAMES)}")
+        if text is None:
+            return getattr(layer, name)
+        _configure("%config Opskit", {name: _evaluated(name, text.strip(), shell.user_ns)})
+        return None
 
-    raising.opskit_stands_before = config  # type: ignore[attr-defined]  # for `remove`
-    return raising
+    return config
+
+
+def _evaluated(name: str, text: str, variables: dict[str, Any]) -> object:
+    try:
+        return eval(text, variables)  # noqa: S307 - the user's own code, as IPython takes it
+    except (SyntaxError, NameError) as error:
+        raise SettingsError(f"%config Opskit: the value of {name} can't be read: {error.args[0]}") from error
+    except Exception as error:  # whose message may have the value in it
+        raise SettingsError(f"%config Opskit: the value of {name} can't be had: {type(error).__name__}") from error
+
+
+def _configure(source: str, values: Mapping[str, object]) -> None:
+    try:
+        configure(**values)
+    except SettingsError as error:
+        raise SettingsError(f"{source}: {str(error).removeprefix('configure(): ')}") from None

@@ -48,7 +48,8 @@ class Fit:
 
     Attributes:
         fragment: The text before the cursor that a word replaces.
-        words: The whole words, in the order in which they are shown.
+        words: The whole words, in the order in which they are shown; none where only a word of ours could stand, and
+            none is known.
         kind: What they are, in a word.
     """
 
@@ -69,22 +70,22 @@ _ROLE: Final = re.compile(r"""when\b.*\bin_\(\s*['"]([^'"]*)$""")
 _SERVER: Final = re.compile(r"(?:\{\{[^}]*|when\b[^:]*)\bserver\.(vars\.)?(\w*)$")
 _HOSTS: Final = 200
 _PATTERN: Final = 60
+_LONGEST: Final = 4000
+"""Characters of a line with which somebody is helped: on longer ones patterns would take their time."""
+
 _TAKE_FUNCTIONS: Final = frozenset({"check", "on_output"})
-_TAKE_TRANSACTIONS: Final = frozenset({"journal", "rollback", "attach"})
+_TAKE_TRANSACTIONS: Final = frozenset({"journal", "rollback"})
 _ATTRIBUTES: Final = tuple(sorted(field.name for field in fields(Host)))
 
 
 def fitting(before: str, known: Known) -> Fit | None:
     """Say what fits at the end of `before`, a cell's text up to the cursor; None if that is nothing of ours."""
-    fit = _fitting(before, known)
-    return fit if fit and fit.words else None
-
-
-def _fitting(before: str, known: Known) -> Fit | None:
+    line = before.rpartition("\n")[2]
+    if len(line) > _LONGEST:
+        return None
     if cell := _CELL.fullmatch(before):
         flags, below, body = cell[1].partition("\n")
         return _in_body(body, known) if below else _in_flags(flags, known)
-    line = before.rpartition("\n")[2]
     if "%" not in line or not (found := _LINE.fullmatch(line)):
         return None
     if found[1] == "opskit":
@@ -118,7 +119,7 @@ def _in_flags(line: str, known: Known) -> Fit | None:
     return _fit(word, sorted({*TAKES_VALUE, *SWITCHES} - given), "flag")
 
 
-def _of_value(option: str, text: str, known: Known) -> Fit | None:
+def _of_value(option: str, text: str, known: Known) -> Fit:
     if found := _VARIABLE.search(text):
         wants_function = option in _TAKE_FUNCTIONS
         return _fit(
@@ -126,7 +127,7 @@ def _of_value(option: str, text: str, known: Known) -> Fit | None:
             (
                 name
                 for name, held in known.variables().items()
-                if callable(held) is wants_function and not isinstance(held, ModuleType)
+                if callable(held) is wants_function and not issubclass(type(held), ModuleType)
             ),
             "variable",
         )
@@ -138,9 +139,8 @@ def _of_value(option: str, text: str, known: Known) -> Fit | None:
     if option == "parse":
         return _fit(item, _parsers(), "parser")
     words = OPTIONS[option].value.split("|") if option in OPTIONS else []
-    if len(words) > 1 and all(map(str.islower, words)):  # `N|N%` are no words
-        return _fit(item, words, "value")
-    return None
+    fixed = len(words) > 1 and all(map(str.islower, words))  # `N|N%` are no words
+    return _fit(item, words if fixed else (), "value")
 
 
 def _item_at(text: str) -> int:
@@ -183,23 +183,27 @@ def _in_body(body: str, known: Known) -> Fit | None:
         return None
     lines = above.split("\n")
     if line[:1].isspace():
-        return _fit(word, (f"{name}: " for name in settable(lines)), "option")
-    return _fit(word, beginnings(lines), "branch")
+        fit = _fit(word, (f"{name}: " for name in settable(lines)), "option")
+    else:
+        fit = _fit(word, beginnings(lines), "branch")
+    return fit if fit.words else None  # it may be a script's line
 
 
 def _in_expression(line: str, known: Known) -> Fit | None:
     """What may follow `server.` and `server.vars.` in a condition, and in `{{ }}`."""
     if not (found := _SERVER.search(line)):
         return None
-    words = sorted({key for host in known.inventory() for key in host.vars}) if found[1] else _ATTRIBUTES
-    return _fit(found[2], words, "var" if found[1] else "attribute")
+    if not found[1]:
+        return _fit(found[2], _ATTRIBUTES, "attribute")
+    names = {key for host in known.inventory() for key in host.vars}
+    return _fit(found[2], sorted(filter(str.isidentifier, names)), "var")
 
 
-def _in_verbs(line: str, known: Known) -> Fit | None:
-    verb, blank, rest = line.partition(" ")
-    if not blank:
+def _in_verbs(line: str, known: Known) -> Fit:
+    verb = "".join(line.split(None, 1)[:1])
+    if verb == line:
         return _fit(verb, VERBS, "verb")
-    rest = rest.lstrip()
+    rest = line[len(verb) :].lstrip()
     if verb == "use":
         return _inventories(rest.lstrip("'\""), known)
     if verb == "config":
@@ -213,7 +217,7 @@ def _in_verbs(line: str, known: Known) -> Fit | None:
 
 def _inventories(text: str, known: Known) -> Fit:
     """Variables that hold an inventory, then folders and files that an inventory may be read from."""
-    names = [name for name, held in known.variables().items() if isinstance(held, Inventory)]
+    names = [name for name, held in known.variables().items() if issubclass(type(held), Inventory)]
     return _fit(text, [*names, *_files(text)], "inventory")
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
-from opskit.checks import assignments
+from opskit import checks
 from opskit.errors import PlanError, did_you_mean
+from opskit.fleet.names import NOTEBOOKS_OWN
 from opskit.secrets import Secret
-from opskit.work.options import OPTIONS, flag_of
+from opskit.work.options import OPTIONS, Option, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,49 +30,49 @@ class Flags:
         options: For `run` and `parallel`; values as text, or as the notebook's variable that stood there.
         out: The variable that takes the results.
         quiet: Whether nothing is shown.
+        help: Whether all flags are shown instead; what stands after that was not read.
         rest: What follows the options, as it stood there.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     out: str | None = None
     quiet: bool = False
+    help: bool = False
     rest: str = ""
 
 
-TAKES_VALUE: Final = {flag_of(name): name for name, option in OPTIONS.items() if not option.switch} | {"--out": "out"}
+_KNOWN: Final[Mapping[str, Option]] = {
+    **{name: option for name, option in OPTIONS.items() if name != "wait"},
+    "bg": Option(checks.yes_or_no, "don't wait for the end; needs --out", switch=True),
+    "out": Option(checks.text, "the variable that takes the results", short="o", value="NAME"),
+    "quiet": Option(checks.yes_or_no, "show nothing but errors", short="q", switch=True),
+    "help": Option(checks.yes_or_no, "show this", short="h", switch=True),
+}
+"""What a magic's line can say: the options of a run, and the magics' own."""
+
+TAKES_VALUE: Final = {flag_of(name): name for name, option in _KNOWN.items() if not option.switch}
 """Flags that a value follows, and their options."""
 
-SWITCHES: Final = {flag_of(name): name for name, option in OPTIONS.items() if option.switch} | {
-    "--quiet": "quiet",
-    "--bg": "wait",
-}
+SWITCHES: Final = {flag_of(name): name for name, option in _KNOWN.items() if option.switch}
 """Flags that stand alone, and their options."""
 
-SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in OPTIONS.items() if option.short} | {
-    "-o": "--out",
-    "-q": "--quiet",
-}
+SHORT: Final = {f"-{option.short}": flag_of(name) for name, option in _KNOWN.items() if option.short}
 """One-letter flags, and the long ones that they stand for."""
 
 _OTHER_DASHES: Final = ("\N{EN DASH}", "\N{EM DASH}")
 """What word processors and chats make of `--`."""
 
 _PAIRS: Final = frozenset({"env", "answers", "variables"})
-_OR_VALUE: Final = {flag_of(name) for name, option in OPTIONS.items() if option.switch == "or value"}
+_OR_VALUE: Final = {flag_of(name) for name, option in _KNOWN.items() if option.switch == "or value"}
 
 
 def usage() -> str:
     """Every flag with its meaning, a line each."""
-    short = {long: letter for letter, long in SHORT.items()}
-    lines = [
-        (flag_of(name), "" if option.switch else f" {option.value}", option.doc) for name, option in OPTIONS.items()
-    ]
-    lines += [
-        ("--bg", "", "don't wait for the end; needs --out"),
-        ("--out", " NAME", "the variable that takes the results"),
-        ("--quiet", "", "show nothing but errors"),
-    ]
-    return "\n".join(f"  {short.get(flag, '  '):2} {flag + value:26} {doc}" for flag, value, doc in lines)
+    lines = []
+    for name, option in _KNOWN.items():
+        flag = flag_of(name) + ("" if option.switch else f" {option.value}")
+        lines.append(f"  {f'-{option.short}' if option.short else '':2} {flag:26} {option.doc}")
+    return "\n".join(lines)
 
 
 def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: bool) -> Flags:
@@ -93,10 +94,12 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         flag, joined, text = word[0].partition("=")
         flag, position = SHORT.get(flag, flag), word.end()
         name = _name_of(flag, magic, takes_rest=takes_rest)
+        if name == "help":
+            return Flags(help=True)
         if name in given:
             raise PlanError(f"{magic}: {flag} stands there twice; write one, its values with commas between")
         if flag in SWITCHES and not joined:
-            given[name] = flag != "--bg"
+            given[name] = True
             continue
         if flag in SWITCHES and flag not in _OR_VALUE:
             raise PlanError(f"{magic}: {flag} takes no value; to say no, leave it out")
@@ -112,6 +115,8 @@ def read(line: str, variables: Mapping[str, object], magic: str, *, takes_rest: 
         raise PlanError(
             f"{magic}: {word[0]!r} is no flag{meant}; commands stand below this line, and {magic}? shows all flags"
         )
+    if given.pop("bg", False):
+        given["wait"] = False
     rest = line[word.end() if word[0] == "--" else word.start() :].strip() if word else ""
     return Flags(out=given.pop("out", None), quiet=given.pop("quiet", False), options=given, rest=rest)
 
@@ -148,8 +153,12 @@ def _unquoted(word: str) -> str:
 
 
 def _identifier(word: object, magic: str) -> str:
-    if not isinstance(word, str) or not word.isidentifier() or iskeyword(word):
+    if not isinstance(word, str):
+        raise PlanError(f"{magic}: --out takes a variable's name, not a {type(word).__name__}")
+    if not word.isidentifier() or iskeyword(word):
         raise PlanError(f"{magic}: --out takes a variable's name, not {word!r}")
+    if word in NOTEBOOKS_OWN or re.fullmatch(r"_+|_i+|_[ido]h|__\w+__", word):
+        raise PlanError(f"{magic}: --out can't be {word}, which is the notebook's own; take another name")
     return word
 
 
@@ -159,18 +168,30 @@ def _filled(value: str, variables: Mapping[str, object], place: str) -> object:
     def look_up(found: re.Match[str]) -> object:
         name = found[1] or found[2]
         if name not in variables:
-            near = did_you_mean(name, [known for known in variables if not known.startswith("_")])
+            near = did_you_mean(name, {known for known in variables if not known.startswith("_")} - NOTEBOOKS_OWN)
             raise PlanError(f"{place}: no variable is called {name!r}{near}")
-        return variables[name]
+        held = variables[name]
+        try:
+            held.__class__  # noqa: B018 - what every check of a value asks first, and what proxies refuse
+        except Exception as error:
+            raise _unusable(found, place, error) from error
+        return held
 
     def as_text(found: re.Match[str]) -> str:
         if isinstance(held := look_up(found), Secret):
             raise PlanError(f"{place}: {found[0]} is a secret, which can't be a part of text: hand it over by itself")
-        return str(held)
+        try:
+            return str(held)
+        except Exception as error:
+            raise _unusable(found, place, error) from error
 
     if whole := _VARIABLE.fullmatch(value):
         return look_up(whole)
     return _VARIABLE.sub(as_text, value)
+
+
+def _unusable(found: re.Match[str], place: str, error: Exception) -> PlanError:
+    return PlanError(f"{place}: {found[0]} can't be used: {type(error).__name__}: {error}")
 
 
 def _filled_pairs(value: str, variables: Mapping[str, object], place: str) -> object:
@@ -178,7 +199,7 @@ def _filled_pairs(value: str, variables: Mapping[str, object], place: str) -> ob
     if _VARIABLE.fullmatch(value) or not _VARIABLE.search(value):
         return _filled(value, variables, place)
     try:
-        pairs = assignments(value)
+        pairs = checks.assignments(value)
     except ValueError as error:
         raise PlanError(f"{place} {error}") from None
     return {key: _filled(text, variables, place) for key, text in pairs.items()}

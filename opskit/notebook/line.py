@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opskit import in_use, journal, shared, transactions
-from opskit.errors import InventoryError, PlanError, RollbackError, SettingsError, did_you_mean
+from opskit.errors import OpskitError, PlanError, RollbackError, SettingsError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleetlab import Fleet
 from opskit.handle import left_alone
@@ -45,13 +45,17 @@ VERBS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What `%opskit` knows, and the words that may follow each."""
 
+_ALONE: Final = frozenset({"status", "help"})
 _NEWEST: Final = 20
 _NAME: Final = 60
 _LINE: Final = 200
 
+_embedded: list[tuple[Fleet, Inventory]] = []
+"""The fleet that is up, of which there is one a kernel: the magics may be loaded again meanwhile."""
+
 
 class Line:
-    """What `%opskit` does; it remembers the embedded fleet of this kernel.
+    """What `%opskit` does.
 
     Args:
         variables: The notebook's.
@@ -65,73 +69,64 @@ class Line:
         self._variables = variables
         self._usage = usage
         self._notice = notice
-        self._fleet: Fleet | None = None
-        self._fleet_hosts = Inventory(())
 
     def do(self, line: str) -> object:
         """Do what a line says; returns what the cell shows."""
-        word, _, rest = line.strip().partition(" ")
-        verbs: dict[str, Callable[[str], object]] = {
-            "use": self._use,
-            "fleet": self._fleet_verb,
-            "transaction": self._transaction,
-            "journal": self._journal,
-            "rollback": self._rollback,
-            "status": self._status,
-            "config": self._config,
-            "help": self._help,
-            "": self._help,
-        }
-        if word not in verbs:
-            near = did_you_mean(word, VERBS, plural="there are")
-            raise PlanError(f"%opskit: there is no {word!r}{near}\n%opskit help shows what each does")
-        return verbs[word](rest.strip())
+        verb, rest = _split(line)
+        if verb and verb not in VERBS:
+            near = did_you_mean(verb, VERBS, plural="there are")
+            raise PlanError(f"%opskit: there is no {verb!r}{near}\n%opskit help shows what each does")
+        if rest and verb in _ALONE:
+            raise PlanError(f"%opskit {verb}: nothing can follow it, and there is {rest[:_NAME]!r}")
+        return getattr(self, f"_{verb or 'help'}")(rest)
 
     def _use(self, what: str) -> None:
         """Take an inventory from a file, or from a variable of the notebook that holds one or a file's path."""
-        what = what.strip("'\"")
         if not what:
             raise PlanError("%opskit use: name an inventory's file, or a variable that holds an inventory")
-        held = self._variables().get(what, what)
-        if not isinstance(held, (Inventory, str, PathLike)):
+        given = what.strip("'\"")
+        held: Any = self._variables().get(given.strip("${}"), given)
+        if not issubclass(type(held), (Inventory, str, PathLike)):
             raise PlanError(
                 f"%opskit use: {what} is a variable of type {type(held).__name__}, and no inventory; "
                 "opskit.Inventory.from_frame makes one of a DataFrame"
             )
         in_use.use(held)
-        _tell_of_hosts()
+        _say(_hosts_in_use())
 
-    def _fleet_verb(self, words: str) -> None:
+    def _fleet(self, words: str) -> None:
         """`up [COUNT]` or `down`: the embedded fleet, as long as this kernel lives."""
-        verb, _, count = words.partition(" ")
-        if verb not in ("up", "down") or (count and not (verb == "up" and count.strip().isdecimal())):
+        verb, count = _split(words)
+        if verb not in ("up", "down") or (count and not (verb == "up" and count.isdecimal())):
             raise PlanError("%opskit fleet: write `%opskit fleet up 8` or `%opskit fleet down`")
         fleet = Fleet(int(count or 8)) if verb == "up" else None
-        if self._fleet is not None:
-            self._fleet.down()
-            self._fleet = None
-            in_use.forget(self._fleet_hosts)
+        said = "no embedded fleet is up"
+        while _embedded:
+            before, hosts = _embedded.pop()
+            before.down()
+            in_use.forget(hosts)
+            said = "the embedded fleet is down"
         if fleet is None:
-            print("no embedded fleet is up")  # noqa: T201 - a magic's answer
+            _say(said)
             return
         fleet.up()
-        self._fleet, self._fleet_hosts = fleet, fleet.inventory
-        in_use.use(self._fleet_hosts)
-        _tell_of_hosts()
+        _embedded.append((fleet, fleet.inventory))
+        in_use.use(fleet.inventory)
+        _say(_hosts_in_use())
 
     def _transaction(self, words: str) -> Results | None:
         """`begin ["name"]`, `end` or `rollback ["why"]`."""
-        verb, _, rest = words.partition(" ")
-        text = rest.strip().strip("'\"") or None
+        verb, rest = _split(words)
+        text = rest.strip("'\"") or None
         match verb:
             case "begin":
                 begun = transactions.begin(text)
-                print(f"{_called(begun)} is open: %opskit transaction end keeps it, rollback undoes it")  # noqa: T201 - as above
+                _say(f"{_called(begun)} is open: %opskit transaction end keeps it, rollback undoes it")
                 return None
             case "end" if text is None:
                 open_one = _open()
                 open_one.end()
-                print(f"{_called(open_one)} has ended; %opskit rollback {open_one.id} undoes it")  # noqa: T201 - as above
+                _say(f"{_called(open_one)} has ended; %opskit rollback {open_one.id} undoes it")
                 return None
             case "rollback":
                 return _open().rollback(text)
@@ -143,29 +138,24 @@ class Line:
             return journal.listing_of_unfinished()
         if what.startswith("-"):
             raise PlanError("%opskit journal: write `journal`, `journal TX` or `journal --unfinished`")
-        return journal.show(what) if what else journal.listing(limit=_NEWEST)
+        return journal.show(self._id(what)) if what else journal.listing(limit=_NEWEST)
 
     def _rollback(self, transaction: str) -> Results:
         """Undo a transaction of any notebook, once a person who was shown what that undoes has agreed."""
         if not transaction:
             raise PlanError("%opskit rollback: name a transaction; %opskit journal lists them")
-        return journal.confirmed_rollback(transaction, remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)")
+        remedy = "set OPSKIT_YES=1, or opskit.configure(yes=True)"
+        return journal.confirmed_rollback(self._id(transaction), remedy=remedy)
 
     def _status(self, _: str) -> None:
-        """What holds here now."""
-        try:
-            _tell_of_hosts()
-        except InventoryError:
-            print("no inventory is in use")  # noqa: T201 - a magic's answer
-        begun = transactions.by_hand()
-        print("no transaction is open" if begun is None else f"{_called(begun)} is open")  # noqa: T201 - as above
-        if going_on := sum(not future.done() for future in left_alone):
-            print(f"{going_on} in the background, begun with --bg or wait=False")  # noqa: T201 - as above
-        unfinished = len(journal.listing_of_unfinished().summaries)
-        print(f"{unfinished} unfinished" + (": %opskit journal --unfinished" if unfinished else ""))  # noqa: T201 - as above
-        print(f"the journal is {shared.store().path}")  # noqa: T201 - as above
-        if notice := self._notice():
-            print(notice)  # noqa: T201 - as above
+        """What holds here now; what is broken is said in its place."""
+        for told in (_hosts_in_use, _transaction_open, _background, _journal, self._notice):
+            try:
+                line = told()
+            except OpskitError as error:
+                line = str(error)
+            if line:
+                _say(line)
 
     def _config(self, name: str) -> None:
         """Every setting, or the one that is named."""
@@ -174,18 +164,54 @@ class Line:
             near = did_you_mean(name, [setting for setting, _, _ in describe()])
             raise SettingsError(f"%opskit config: no setting is called {name!r}{near}\n%opskit config shows them all")
         for setting, value, doc in found:
-            print(f"{setting:22} {value:24} {doc}")  # noqa: T201 - as above
+            _say(f"{setting:22} {value:24} {doc}")
 
     def _help(self, _: str) -> None:
-        print(self._usage)  # noqa: T201 - as above
+        _say(self._usage)
+
+    def _id(self, what: str) -> str:
+        """What names a transaction, or the id of one: the variable `tx` may stand there as `$tx` and `{tx.id}` too."""
+        given = what.strip("'\"")
+        held: Any = self._variables().get(given.strip("${}").removesuffix(".id"), given)
+        # By its type: what stands for something else, as proxies do, may raise whatever else it is asked.
+        if not issubclass(type(held), (transactions.Transaction, str)):
+            raise PlanError(f"%opskit: {given} is a variable of type {type(held).__name__}, and no transaction")
+        return str(getattr(held, "id", held))
 
 
-def _tell_of_hosts() -> None:
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - a magic's answer
+
+
+def _split(words: str) -> tuple[str, str]:
+    """The first word, and what follows it."""
+    first, *rest = words.split(None, 1) or [""]
+    return first, "".join(rest).strip()
+
+
+def _hosts_in_use() -> str:
     inventory = in_use.default_inventory()
-    print(one_line(f"{len(inventory)} hosts in use: {inventory}", _LINE))  # noqa: T201 - a magic's answer
+    lines = [one_line(f"{len(inventory)} hosts in use: {inventory}", _LINE)]
     for role in sorted(inventory.roles):
         names = fold(host.name for host in inventory if role in host.roles)
-        print("  " + one_line(f"{role}: {names}", _LINE))  # noqa: T201 - as above
+        lines.append("  " + one_line(f"{role}: {names}", _LINE))
+    return "\n".join(lines)
+
+
+def _transaction_open() -> str:
+    begun = transactions.by_hand()
+    return "no transaction is open" if begun is None else f"{_called(begun)} is open"
+
+
+def _background() -> str:
+    going_on = sum(not future.done() for future in left_alone)
+    return f"{going_on} in the background, begun with --bg or wait=False" if going_on else ""
+
+
+def _journal() -> str:
+    unfinished = len(journal.listing_of_unfinished().summaries)
+    more = ": %opskit journal --unfinished" if unfinished else ""
+    return f"{unfinished} unfinished{more}\nthe journal is {shared.store().place}"
 
 
 def _open() -> Transaction:

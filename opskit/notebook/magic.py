@@ -68,6 +68,9 @@ class OpskitMagics(Magics):
 
     def _in_line(self, magic: str, line: str) -> Results | Plan | Handle | None:
         flags = flag_text.read(line, self._variables, magic, takes_rest=True)
+        if flags.help:
+            _show_help()
+            return None
         draft, names = self._drafted(magic, flags, "the line")
         if not flags.rest:
             raise PlanError(
@@ -81,6 +84,9 @@ class OpskitMagics(Magics):
         pointer = Pointer(f"{magic} {line}\n{body}")
         with pointer.pointing():
             flags = flag_text.read(line, self._variables, magic, takes_rest=False)
+            if flags.help:
+                _show_help()
+                return None
             draft, names = self._drafted(magic, flags, "line 1 of the cell")
             _add_branches(draft, body, names, magic, pointer)
             return self._outcome(draft, flags)
@@ -140,8 +146,14 @@ def install(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
 
 
+def _show_help() -> None:
+    print(_HELP)  # noqa: T201 - a magic's answer
+
+
 def remove(shell: InteractiveShell) -> None:
     """Take the magics away that are ours."""
+    shell.configurables[:] = [found for found in shell.configurables if type(found).__module__ != __name__]
+    shell.magics_manager.registry.pop(OpskitMagics.__name__, None)
     for names in shell.magics_manager.magics.values():
         for name in [name for name, function in names.items() if _is_ours(function)]:
             del names[name]

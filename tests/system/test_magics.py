@@ -312,7 +312,7 @@ def test_the_embedded_fleet_comes_and_goes(ran: Ran) -> None:
     assert "3 ok" in ran.text("fleet")
     assert "has 1 to 500 hosts" in ran.text("fleet up 0")
     assert "3 ok" in ran.text("fleet again")
-    assert ran.text("fleet down") == "no embedded fleet is up\n"
+    assert ran.text("fleet down") == "the embedded fleet is down\n"
     assert "there is no inventory" in ran.text("no fleet")
 
 
@@ -466,6 +466,8 @@ def test_tab_completes_in_a_kernel(kernel: str, embedded: Fleet) -> None:
             "%%parallel\nelse: echo {{ server.na": ("na", ["name"]),
             "%opskit transaction ": ("", ["begin", "end", "rollback"]),
             "%config Opskit.parallelize": ("Opskit.parallelize", ["Opskit.parallelize_chunk"]),
+            "%%parallel -r nobody": ("nobody", ["nobody"]),
+            "%%parallel --out ": ("", [""]),
         }
         for code, expected in offered.items():
             assert front.complete(code) == expected, code
@@ -486,6 +488,8 @@ def test_errors_and_settings_in_a_kernel(kernel: str, embedded: Fleet) -> None:
         )
         front.run("%config Opskit.fanout = 5")
         assert front.said("import opskit\nopskit.settings.fanout") == "5"
+        for source in ("%parallel --help", "%%parallel -h\nuptime"):
+            assert "-r --roles ROLES" in front.said(source)
 
 
 def test_a_run_in_the_background_joins_the_open_transaction(kernel: str, embedded: Fleet, tmp_path: Path) -> None:
@@ -508,7 +512,7 @@ def test_a_rollback_is_shown_and_asked_about(kernel: str, embedded: Fleet, tmp_p
     with started(kernel) as front:
         front.run(f"%load_ext opskit\n%opskit use {embedded.path}")
         front.run(f"%parallel -r db -o done --undo 'rm {file}' touch {file}")
-        front.run("%parallel -w db1 --name since uptime")
+        front.run("%parallel -w db1 --name since --undo true uptime")
         transaction = front.said("print(done[0].transaction)").strip()
         assert front.complete("%opskit rollback ")[1][-1] == transaction
         refused = front.said(f"%opskit rollback {transaction}")
@@ -559,12 +563,13 @@ def test_plain_ipython_awaits(shell: InteractiveShell) -> None:
 
 
 def test_plain_ipython_has_the_embedded_fleet(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
-    """Up, in use, and down; up again replaces it."""
-    for source in ("%opskit fleet up 2", "%opskit fleet up 3", "%parallel -q -o out hostname"):
+    """Up, in use, and down; up again replaces it, and loading the magics again leaves it."""
+    for source in ("%opskit fleet up 2", "%opskit fleet up 3", "%reload_ext opskit", "%parallel -q -o out hostname"):
         shell.run_cell(source).raise_error()
     assert [row.stdout for row in shell.user_ns["out"]] == ["app1\n", "web1\n", "db1\n"]
-    shell.run_cell("%opskit fleet down").raise_error()
-    assert capsys.readouterr().out.endswith("no embedded fleet is up\n")
+    for said in ("the embedded fleet is down\n", "no embedded fleet is up\n"):
+        shell.run_cell("%opskit fleet down").raise_error()
+        assert capsys.readouterr().out.endswith(said)
     assert type(shell.run_cell("%parallel hostname").error_in_exec) is opskit.InventoryError
 
 

@@ -140,17 +140,34 @@ def test_a_name_of_the_environment_that_can_not_be_is_shown(key: object) -> None
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ({"A": None}, "A=None"),
-        ({"A": True}, "A=True"),
+        ({"A": None}, "has a NoneType as A: a value must be text"),
+        ({"A": True}, "has a bool as A"),
         ({"A": "x\0"}, "NUL in the value of A"),
-        ("A", "'A' without '='"),
+        ("B=1 A", "word 2 without '='"),
         ("A='x", "No closing quotation"),
         ([("A", "x")], "must be a mapping"),
     ],
 )
-def test_a_value_of_the_environment_that_can_not_be_is_shown(value: object, says: str) -> None:
+def test_a_value_of_the_environment_that_can_not_be_is_refused(value: object, says: str) -> None:
     """Nothing is turned into text by guessing."""
     assert says in refused(checks.environment, value)
+
+
+@pytest.mark.parametrize(
+    ("check", "value"),
+    [
+        (checks.environment, "A=b hunter4"),
+        (checks.environment, {"A": b"hunter4"}),
+        (checks.environment, {"A": ["hunter4"]}),
+        (checks.secrets, "hunter4"),
+        (checks.secrets, "sudo=hunter4"),
+        (checks.secrets, "hunter4=x"),
+        (checks.secrets, {"sudo": b"hunter4"}),
+    ],
+)
+def test_what_may_be_a_password_is_in_no_message(check: checks.Check, value: object) -> None:
+    """A key or a position says where it is wrong."""
+    assert "hunter4" not in refused(check, value)
 
 
 def test_paths_are_one_or_several() -> None:

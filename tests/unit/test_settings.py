@@ -211,7 +211,7 @@ def test_none_takes_back_what_has_no_default() -> None:
         ("timeout = 5\ntime = 5\n", 2, "no setting is called 'time'; did you mean 'timeout'"),
         ("fanout = 5\n\n[envv]\nA = 'b'\n", 3, "no setting is called 'envv'; did you mean 'env'?"),
         ("fanout = 5\n[env]\n'A B' = 'b'\n", 2, "'A B': no shell"),
-        ("fanout = 5\nenv.A = true\n", 2, "A=True"),
+        ("fanout = 5\nenv.A = true\n", 2, "has a bool as A"),
         ("fanout = 5\n'agent' = 1\n", 2, "agent = 1 must be True or False"),
     ],
 )

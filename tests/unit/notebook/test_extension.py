@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import wraps
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,6 +58,11 @@ def names(shell: InteractiveShell, kind: str) -> set[str]:
     return {"parallel", "opsparallel", "opskit"} & {*shell.magics_manager.magics[kind]}
 
 
+def is_ours(configurable: object) -> bool:
+    """Whether a thing that has settings is ours."""
+    return type(configurable).__name__.startswith("Opskit")
+
+
 # Names
 
 
@@ -100,18 +107,45 @@ def test_status_says_that_another_extension_took_the_name_later(
 
 
 def test_unloading_takes_away_what_is_ours(loaded: InteractiveShell) -> None:
-    """Magics, Tab and `%config Opskit`; loading brings them again, once."""
+    """Magics, Tab and `%config Opskit`; loading brings them again, once; nothing of ours is left where settings are."""
     config = loaded.magics_manager.magics["line"]["config"]
+    theirs = [type(found).__name__ for found in loaded.configurables if not is_ours(found)]
     unload_ipython_extension(loaded)
     unload_ipython_extension(loaded)
     assert not names(loaded, "cell") | names(loaded, "line")
     assert loaded.Completer.custom_matchers == []
-    assert not [found for found in loaded.configurables if type(found).__name__ == "Opskit"]
+    assert [type(found).__name__ for found in loaded.configurables] == theirs
+    assert "OpskitMagics" not in loaded.magics_manager.registry
     assert loaded.magics_manager.magics["line"]["config"] is not config
     for _ in range(2):
         load_ipython_extension(loaded)
-    assert len(loaded.Completer.custom_matchers) == 1
-    assert len([found for found in loaded.configurables if type(found).__name__ == "Opskit"]) == 1
+        assert len(loaded.Completer.custom_matchers) == 1
+        assert sorted(type(found).__name__ for found in loaded.configurables if is_ours(found)) == [
+            "Opskit",
+            "OpskitMagics",
+        ]
+        unload_ipython_extension(loaded)
+
+
+def test_what_another_extension_has_put_around_config_stays(loaded: InteractiveShell) -> None:
+    """Unloading takes ours out from under it: `%config` knows the settings no more, and theirs is still called."""
+    lines = loaded.magics_manager.magics["line"]
+    ours, called = lines["config"], list[str]()
+
+    @wraps(ours)
+    def theirs(line: str) -> object:
+        called.append(line)
+        return ours(line)
+
+    lines["config"] = theirs
+    assert loaded.run_line_magic("config", "Opskit.fanout") == 64
+    unload_ipython_extension(loaded)
+    assert lines["config"] is theirs
+    with pytest.raises(ValueError, match="Opskit"):  # as IPython says it
+        loaded.run_line_magic("config", "Opskit.fanout")
+    load_ipython_extension(loaded)
+    assert loaded.run_line_magic("config", "Opskit.fanout") == 64
+    assert called == ["Opskit.fanout"] * 2
 
 
 # Tab
@@ -204,6 +238,34 @@ def test_a_program_that_would_print_the_inventory_is_not_run(
     assert asked == [tmp_path / "hosts.yaml"]
 
 
+def test_an_inventory_that_takes_long_is_read_meanwhile(
+    loaded: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first key goes without its hosts; once they are there, they are offered."""
+    monkeypatch.setattr(completion, "_PATIENCE", 0.01)
+    read, finished = Event(), Event()
+
+    def inventory() -> opskit.Inventory:
+        assert read.wait(60)
+        finished.set()
+        return FLEET
+
+    monkeypatch.setattr(completion, "default_inventory", inventory)
+    assert offered(loaded, "%%parallel -r a") == ["a"]
+    read.set()
+    assert finished.wait(60)
+    monkeypatch.setattr(completion, "_PATIENCE", 60)
+    assert offered(loaded, "%%parallel -r a") == ["app"]
+
+
+@pytest.mark.parametrize(
+    "before", ["%%parallel -r zzz", "%%parallel -o ", "%opskit fleet up ", "%%parallel --timeout "]
+)
+def test_where_ours_knows_nothing_pythons_names_are_kept_away(loaded: InteractiveShell, before: str) -> None:
+    """Nothing can be meant there but what stands there already."""
+    assert all(before.endswith(word) for word in offered(loaded, before))
+
+
 def test_an_older_ipython_goes_without(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before 8.6 it had no such matchers; the magics are there."""
     monkeypatch.delattr("IPython.core.completer.context_matcher")
@@ -214,6 +276,11 @@ def test_an_older_ipython_goes_without(shell: InteractiveShell, monkeypatch: pyt
 
 
 # %config
+
+
+def kept(shell: InteractiveShell) -> str:
+    """All that IPython itself keeps of settings."""
+    return repr([found.config for found in (shell, *shell.configurables)])
 
 
 @pytest.fixture
@@ -254,6 +321,13 @@ def test_config_lists_every_setting(config: Callable[[str], Any], capsys: pytest
         ("Opskit.fanout = 0", "%config Opskit: fanout = 0 must be a whole number, 1 or more"),
         ("Opskit.fanuot = 5", "%config Opskit: no setting is called 'fanuot'; did you mean 'fanout'?"),
         ("Opskit.fanuot", "%config Opskit: no setting is called 'fanuot'; did you mean 'fanout'?"),
+        ("Opskit.fanout += 1", "%config Opskit: write `Opskit.fanout = 5` or `Opskit.fanout`; `Opskit` shows all"),
+        ("Opskit.fanout =", "%config Opskit: write `Opskit.fanout = 5` or `Opskit.fanout`; `Opskit` shows all"),
+        ("Opskit.fanout = nix", "%config Opskit: the value of fanout can't be read: name 'nix' is not defined"),
+        ("Opskit.fanout = 5 5", "%config Opskit: the value of fanout can't be read: invalid syntax"),
+        ("Opskit.fanout = 1 / 0", "%config Opskit: the value of fanout can't be had: ZeroDivisionError"),
+        ("Opskit.secrets = 'hunter4'", "%config Opskit: secrets has word 1 without '='; write A=b C='x y'"),
+        ("Opskit.secrets = int('hunter4')", "%config Opskit: the value of secrets can't be had: ValueError"),
     ],
 )
 def test_a_bad_value_fails_the_cell_and_changes_nothing(
@@ -291,6 +365,47 @@ def test_config_never_shows_a_secret(config: Callable[[str], Any], capsys: pytes
     said = capsys.readouterr().out
     for word in ("horse-battery", "staple-correct", "hunter22"):
         assert word not in said
+
+
+def test_config_keeps_nothing_in_clear(config: Callable[[str], Any], loaded: InteractiveShell) -> None:
+    """IPython keeps what is set by its own means, for everything that has settings."""
+    config("Opskit.env = {'TOKEN': 'staple-correct'}")
+    config("Opskit.secrets = {'sudo': 'horse-battery'}")
+    with pytest.raises(SettingsError):
+        config("Opskit.secrets = {'nobody': 'hunter22'}")
+    config("InteractiveShell.ast_node_interactivity = 'last_expr'")
+    assert "last_expr" in kept(loaded)
+    for word in ("staple-correct", "horse-battery", "hunter22", "Opskit"):
+        assert word not in kept(loaded)
+
+
+def test_ipythons_own_configuration_is_taken_at_load(shell: InteractiveShell) -> None:
+    """`c.Opskit.fanout = 5`, once: what was set since holds when the extension is loaded again."""
+    shell.config["Opskit"] = Config({"fanout": 5, "timeout": "3"})
+    load_ipython_extension(shell)
+    assert (opskit.settings.fanout, opskit.settings.timeout) == (5, 3)
+    opskit.configure(fanout=7)
+    unload_ipython_extension(shell)
+    load_ipython_extension(shell)
+    assert opskit.settings.fanout == 7
+
+
+def test_what_config_was_told_before_the_extension_was_there_is_taken_too(shell: InteractiveShell) -> None:
+    """IPython kept it everywhere; now it is where it belongs, and nowhere else."""
+    shell.run_line_magic("config", "Opskit.env = {'TOKEN': 'staple-correct'}")
+    assert "staple-correct" in kept(shell)
+    load_ipython_extension(shell)
+    assert opskit.settings.env == (("TOKEN", "staple-correct"),)
+    assert "staple-correct" not in kept(shell)
+
+
+def test_a_mistake_in_ipythons_own_configuration_loads_nothing(shell: InteractiveShell) -> None:
+    """It says where the setting stands."""
+    shell.config["Opskit"] = Config({"fanuot": 5})
+    with pytest.raises(SettingsError, match=r"^c\.Opskit in IPython's configuration: no setting is called 'fanuot'"):
+        load_ipython_extension(shell)
+    assert not names(shell, "line")
+    assert not [found for found in shell.configurables if is_ours(found)]
 
 
 def test_names_of_settings_complete_in_config(loaded: InteractiveShell) -> None:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from time import perf_counter
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import given
@@ -176,6 +176,62 @@ def test_what_a_host_has_fits_after_server(before: str) -> None:
     assert words(f"{before}server.vars.") == ["dc", "primary"]
 
 
+def test_a_var_that_is_no_identifier_does_not_fit_after_a_dot() -> None:
+    """What Tab wrote would be an error."""
+    known = replace(KNOWN, inventory=lambda: opskit.Inventory([opskit.Host("a", vars={"with-dash": 1, "plain": 2})]))
+    assert fitting("%%parallel\nwhen server.vars.", known) == Fit("", ("plain",), "var")
+
+
+@pytest.mark.parametrize(
+    ("before", "fragment"),
+    [
+        ("%%parallel -r zzz", "zzz"),
+        ("%%parallel -w web[1,", ""),
+        ("%%parallel -w $zzz", "zzz"),
+        ("%parallel -o ", ""),
+        ("%%parallel --timeout 5", "5"),
+        ("%%parallel --zzz", "--zzz"),
+        ("%%parallel\nwhen in_('zzz", "zzz"),
+        ("%%parallel\nwhen server.zzz", "zzz"),
+        ("%opskit status ", ""),
+        ("%opskit use zzz", "zzz"),
+    ],
+)
+def test_where_only_a_word_of_ours_could_stand_nothing_else_fits(before: str, fragment: str) -> None:
+    """None is known there; where a script may stand, others are asked."""
+    fit = fitting(before, KNOWN)
+    assert fit is not None
+    assert (fit.fragment, fit.words) == (fragment, ())
+    for others in ("%%parallel\nuptime\nls ho", "%%parallel\nls", "%parallel -q ls ho"):
+        assert fitting(others, KNOWN) is None
+
+
+class Unreadable:
+    """As what stands for something that is not there: it raises when it is asked what it is."""
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        raise RuntimeError
+
+
+def test_a_variable_that_raises_does_not_keep_others_away() -> None:
+    """It may even be meant."""
+    known = replace(KNOWN, variables=lambda: {"odd": Unreadable(), "few": FLEET})
+    assert fitting("%%parallel -w $", known) == Fit("", ("odd", "few"), "variable")
+    fit = fitting("%opskit use few", known)
+    assert fit is not None
+    assert fit.words[0] == "few"
+
+
+@pytest.mark.parametrize("piece", ["{{ ", "when ", "in_('", "server.", " ", "a", "$", "'", "x=", "%"])
+@pytest.mark.parametrize("start", ["%%parallel\n", "%%parallel ", "%%parallel\nwhen ", "%parallel ", "%opskit ", ""])
+def test_a_line_as_long_as_data_is_a_moment(start: str, piece: str) -> None:
+    """Pressing a key never takes long."""
+    for count in (1_200, 12_000):
+        begun = perf_counter()
+        fitting(start + piece * count, KNOWN)
+        assert perf_counter() - begun < 1
+
+
 def test_nothing_fits_after_server_in_shell_text() -> None:
     """After the condition's colon, and after the braces."""
     assert words("%%parallel\nwhen x: curl server.") == []
@@ -197,7 +253,7 @@ def test_verbs_fit_after_opskit() -> None:
 def test_transactions_fit_where_one_is_named() -> None:
     """The newest; for a rollback those that are not undone."""
     assert words("%opskit journal ") == ["--unfinished", "01C", "01B", "01A"]
-    assert words("%opskit attach 01") == ["01C", "01B", "01A"]
+    assert words("%opskit\tjournal\t01B") == ["01B"]
     assert fitting("%opskit rollback 0", KNOWN) == Fit("0", ("01C", "01A"), "transaction")
 
 
@@ -271,5 +327,4 @@ def test_no_text_is_an_error(before: str) -> None:
     fit = fitting(before, KNOWN)
     if fit is not None:
         assert before.endswith(fit.fragment)
-        assert fit.words
         assert all(word.startswith(fit.fragment) or fit.kind == "flag" for word in fit.words)

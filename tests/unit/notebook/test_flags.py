@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,8 @@ from opskit.errors import PlanError
 from opskit.notebook.flags import Flags, read, usage
 from opskit.secrets import secret
 from opskit.work.options import OPTIONS, flag_of
+
+TOLD = [name for name in OPTIONS if name != "wait"]  # which is `--bg`
 
 SLOW = ["web1", "web2"]
 VARIABLES: dict[str, object] = {"slow": SLOW, "release": "v 42", "port": 8080, "größe": "xl", "_hidden": 1}
@@ -46,7 +48,7 @@ def test_short_flags_are_the_contracts() -> None:
     assert found == Flags({"roles": "web", "hosts": "web1", "dry_run": True}, out="x", quiet=True, rest="uptime")
 
 
-@pytest.mark.parametrize("name", list(OPTIONS))
+@pytest.mark.parametrize("name", TOLD)
 def test_every_option_that_text_can_say_has_its_flag(name: str) -> None:
     """With a value, or as a switch; `usage` has a line for it."""
     flag = flag_of(name)
@@ -104,6 +106,8 @@ def test_an_unknown_variable_is_answered_with_the_near_one() -> None:
     assert refused("-w {hidden} uptime") == (
         "%parallel: --hosts: no variable is called 'hidden'; known: größe, port, release, slow"
     )
+    with pytest.raises(PlanError, match=r"known: slow$"):
+        read("-w $zzz a", {"slow": 1, "In": 2, "exit": 3, "get_ipython": 4}, "%parallel", takes_rest=True)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_an_unknown_flag_is_answered_with_the_near_one() -> None:
         "usage: %parallel [-r ROLES] [-w HOSTS] [-o NAME] [-q] [-n] [--FLAG VALUE ...] COMMAND; "
         "%parallel? shows every flag"
     )
-    assert "no flag is called '-x'; one-letter flags: -n, -o, -q, -r, -w\n" in refused("-x web")
+    assert "no flag is called '-x'; one-letter flags: -h, -n, -o, -q, -r, -w\n" in refused("-x web")
     assert "no flag is called '-rweb'; a one-letter flag stands by itself: -r web\n" in refused("-rweb uptime")
     assert "no flag is called '-qn'; a one-letter flag stands by itself: -q -n\n" in refused("-qn uptime")
     assert "no flag is called '-'" in refused("- web")
@@ -190,13 +194,55 @@ def test_a_switch_takes_no_value(text: str) -> None:
 def test_the_name_for_results_may_be_made_of_variables() -> None:
     """As any value, so that a loop can keep the results of each round."""
     assert line("-o {größe}_$port uptime").out == "xl_8080"
-    assert refused("-o $slow uptime") == f"%parallel: --out takes a variable's name, not {SLOW!r}"
+    assert refused("-o $slow uptime") == "%parallel: --out takes a variable's name, not a list"
 
 
 @pytest.mark.parametrize("name", ["a b", "1a", "a.b", "-", "class", "", "None"])
 def test_results_go_into_a_variable(name: str) -> None:
     """What could not be asked for afterwards is refused."""
     assert refused(f"-o '{name}' uptime") == f"%parallel: --out takes a variable's name, not {name!r}"
+
+
+@pytest.mark.parametrize("name", ["get_ipython", "exit", "In", "_", "__", "_i", "_oh", "__name__"])
+def test_results_never_take_the_place_of_what_the_notebook_needs(name: str) -> None:
+    """Names that are there from the start are refused; those that only resemble them are anybody's."""
+    assert refused(f"-o {name} uptime") == (
+        f"%parallel: --out can't be {name}, which is the notebook's own; take another name"
+    )
+    assert line(f"-o {name}_rows uptime").out == f"{name}_rows"
+
+
+@pytest.mark.parametrize("text", ["--help", "-h", "-r web --help 'what", "-q -h uptime"])
+def test_help_may_be_asked_for_as_in_a_shell(text: str) -> None:
+    """Whatever stands after it."""
+    assert line(text) == read(text, {}, "%%parallel", takes_rest=False) == Flags(help=True)
+
+
+class Unreadable:
+    """As what stands for something that is not there: it raises whatever it is asked."""
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        raise RuntimeError("out of context")
+
+
+class Wordless:
+    """What has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("out of words")
+
+
+def test_a_variable_that_raises_is_named() -> None:
+    """Alone, where it would be the value, and in text."""
+    variables = {"odd": Unreadable(), "mute": Wordless()}
+    for text, says in (
+        ("-w $odd x", "--hosts: $odd can't be used: RuntimeError: out of context"),
+        ("--chunk x{odd} x", "--chunk: {odd} can't be used: RuntimeError: out of context"),
+        ("--chunk x$mute x", "--chunk: $mute can't be used: RuntimeError: out of words"),
+    ):
+        with pytest.raises(PlanError) as caught:
+            read(text, variables, "%parallel", takes_rest=True)
+        assert str(caught.value) == f"%parallel: {says}"
 
 
 @given(text=st.text(st.sampled_from("-wro n=$ {}'\"\\slow\t,x")))
@@ -228,7 +274,8 @@ def test_a_run_in_the_background_is_not_waited_for() -> None:
     """`--bg` is `wait=False`; like other switches it takes no value."""
     assert dict(line("--bg -o later uptime").options) == {"wait": False}
     assert "--bg takes no value; to say no, leave it out" in refused("--bg=no -o later uptime")
-    assert "stands there twice" in refused("--bg --wait yes uptime")
+    assert "no flag is called '--wait'" in refused("--wait no uptime")
+    assert not any("--wait" in text for text in usage().splitlines())
 
 
 @pytest.mark.parametrize("option", ["env", "answers", "variables"])

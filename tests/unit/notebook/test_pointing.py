@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,11 +68,12 @@ def shown(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Shown:
         ("%%parallel\nwhen server.nmae: a", "(line 2 of the cell) failed on app1: AttributeError", [2]),
         ("%%parallel\nwhen x: a\nwhen 1 / 0: b", "failed on app1: ", [2]),
         ("%%parallel\nwhen in_('app'): a\nwhen 1 / 0: b", "(line 3 of the cell) failed on app1: ZeroDivision", [3]),
+        ("%%parallel\nwhen not in_( app ): a", "'app' is not defined; a role stands in quotes: in_('app')", [2]),
         ("%%parallel\nwhen lambda s: s: a", "a function that was not called", [2]),
         ("%%parallel\nwhen in_('app'):\nelse: a", "the branch has no command", [2]),
         ("%%parallel\nelse: a\nelse: b", "two `otherwise` branches", [2, 3]),
         ("%%parallel\nwhen in_('app'): a\n  timeout: soon", "timeout='soon' must be a number", [2, 3]),
-        ("%%parallel\nwhen in_('app'): a\n  env: A B", "env has 'A' without '='", [2, 3]),
+        ("%%parallel\nwhen in_('app'): a\n  env: A B", "env has word 1 without '='", [2, 3]),
         ("%%parallel\nwhen in_('app'): a\n  last: maybe", "`last: maybe`: write true or false", [2, 3]),
         ("%%parallel\nelse: a\n  last: true", "`last` is for a `when`", [2, 3]),
         ("%%parallel\nelse: a\n  undo_once: true", "undo_once is about an undo", [2]),
@@ -89,6 +91,14 @@ def test_an_error_shows_the_lines_of_the_cell(shown: Shown, source: str, says: s
     cell = source.split("\n")
     assert lines[-len(numbers) :] == [f"line {number} of the cell: {cell[number - 1].strip()}" for number in numbers]
     assert not any("Traceback" in line or "opskit/" in line for line in lines)
+
+
+def test_what_every_notebook_has_is_not_what_was_meant(shown: Shown) -> None:
+    """Neither a template's nor a flag's unknown name is answered with the names of IPython's own."""
+    for source in ("%%parallel\necho {{ zzqq }}", "%%parallel\necho {{ get_ipython_ }}", "%parallel -w $zzqq a"):
+        message = shown(source)[0]
+        assert "zzqq" in message or "get_ipython_'" in message
+        assert not {"In", "Out", "exit", "get_ipython"} & {*re.findall(r"\w+", message)}
 
 
 def test_a_line_that_the_message_shows_is_not_shown_twice(shown: Shown) -> None:

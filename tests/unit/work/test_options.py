@@ -179,7 +179,7 @@ def test_a_bad_name_in_the_environment_is_refused(key: str) -> None:
         ("confirm", 2, "must be True or False"),
         ("wait", 2, "must be True or False"),
         ("on_disconnect", "kill", "must be one of 'end', 'leave'"),
-        ("answers", "yes", "has 'yes' without '='"),
+        ("answers", "yes", "has word 1 without '='"),
         ("answers", ["x"], "must be a mapping"),
         ("answers", {"(": "x"}, "has '(', which is no regular expression: "),
         ("answers", {"x": 5}, "has 'x': a regular expression and a text or secret are expected"),
