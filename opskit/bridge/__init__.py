@@ -95,7 +95,10 @@ def engine() -> EngineLoop:
 
 
 def block(
-    future: Future[T], tick: Callable[[], object], interrupted: Callable[[], object], timeout: float | None = None
+    future: Future[T],
+    tick: Callable[[], object] | None = None,
+    interrupted: Callable[[], object] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Wait in the calling thread until the future is done, however it ended.
 
@@ -104,7 +107,7 @@ def block(
     Args:
         future: What to wait for.
         tick: Called about ten times a second.
-        interrupted: Called on each KeyboardInterrupt; the wait goes on, since the end is near.
+        interrupted: Called on each KeyboardInterrupt; the wait goes on, since the end is near, unless it raises.
         timeout: Seconds after which to wait no more.
 
     Raises:
@@ -118,26 +121,32 @@ def block(
             wait = nesting.waiting(future)
             while not future.done() and time.monotonic() < deadline:
                 wait(max(0.0, min(TICK_SECONDS, deadline - time.monotonic())))
-                tick()
+                if tick is not None:
+                    tick()
             waits = False
         except KeyboardInterrupt as error:
             interrupt, deadline = error, math.inf
-            interrupted()
+            if interrupted is not None:
+                interrupted()
     if interrupt is not None:
         raise interrupt
 
 
-async def awaiting(future: Future[T], tick: Callable[[], object], cancelled: Callable[[], object]) -> None:
+async def awaiting(
+    future: Future[T], tick: Callable[[], object] | None = None, cancelled: Callable[[], object] | None = None
+) -> None:
     """Wait on the caller's own loop, as `block` does in a thread; a cancelled caller waits for the end it asked for."""
     wrapped = asyncio.wrap_future(future)
     cancellation: asyncio.CancelledError | None = None
     while not wrapped.done():
         try:
             await asyncio.wait([wrapped], timeout=TICK_SECONDS)
-            tick()
+            if tick is not None:
+                tick()
         except asyncio.CancelledError as error:
             cancellation = error
-            cancelled()
+            if cancelled is not None:
+                cancelled()
     wrapped.exception()  # what it came to is told by `future`; asyncio must not miss a reader
     if cancellation is not None:
         raise cancellation

@@ -48,6 +48,29 @@ task = asyncio.create_task(tick())
 """
 
 
+CANCELLING = {
+    "timeout": """
+async with asyncio.timeout(0.05):
+    deploy('sleep 0.2; echo in')
+""",
+    "group": """
+async with asyncio.TaskGroup() as group:
+    group.create_task(asyncio.wait_for(asyncio.sleep(60), 0.05))
+    deploy('sleep 0.2; echo in')
+""",
+    "all tasks": """
+known = asyncio.all_tasks()
+
+async def cancel():
+    for task in asyncio.all_tasks() - known - {asyncio.current_task()}:
+        task.cancel()
+
+cancelling = asyncio.create_task(cancel())
+deploy('sleep 0.2; echo in')
+""",
+}
+
+
 @pytest.fixture(scope="module", params=["ipykernel 7", "ipykernel 6"])
 def kernel(request: pytest.FixtureRequest, embedded: Fleet) -> Iterator[FrontEnd]:
     """A kernel with a task of the user's on its loop, that ticks."""
@@ -68,12 +91,21 @@ def test_kernel6_is_ipykernel_6_on_this_environments_packages(kernel6: str) -> N
     assert notebook.cells[0].outputs[0].text == "6.31.0 ipywidgets\n"
 
 
-@pytest.mark.parametrize("first", ["deploy", "await asyncio.sleep(0)\ndeploy"], ids=["cell", "cell that awaits"])
-def test_the_users_tasks_go_on_and_what_is_queued_comes_in_its_turn(kernel: FrontEnd, first: str) -> None:
-    """Twenty times: five cells, a completion and a widget's messages that come meanwhile; each once, none is lost."""
+@pytest.mark.parametrize(
+    ("first", "go_on", "times"),
+    [("deploy", True, 20), ("await asyncio.sleep(0)\ndeploy", False, 2)],
+    ids=["cell", "cell that awaits"],
+)
+def test_the_users_tasks_go_on_and_what_is_queued_comes_in_its_turn(
+    kernel: FrontEnd, first: str, go_on: bool, times: int
+) -> None:
+    """Five cells, a completion and a widget's messages that come meanwhile; each once, none is lost.
+
+    In a cell that awaits, where a task could cancel the kernel's own, they wait.
+    """
     cells = ["done.append(1)", "done.append(2)", "await opskit.arun('true', hosts='app1')\ndone.append(3)"]
     cells += ["deploy('echo second')", "print(done, heard)\ndone.clear()\nheard.clear()"]
-    for number in range(20):
+    for number in range(times):
         requests = [kernel.client.execute(f"{first}('sleep 0.1; echo first')"), kernel.client.execute(cells[0])]
         kernel.send("comm_msg", comm_id="c", data=number)
         requests += [kernel.client.execute(cell) for cell in cells[1:3]]
@@ -83,9 +115,18 @@ def test_the_users_tasks_go_on_and_what_is_queued_comes_in_its_turn(kernel: Fron
         ended = kernel.ended(*requests)
         assert [each.turn for each in ended] == list(range(7))
         assert {each.status for each in ended} == {"ok"}
-        assert (ended[0].text, ended[5].text.splitlines()[0]) == ("first\n True\n", "second")
+        assert (ended[0].text, ended[5].text.splitlines()[0]) == (f"first\n {go_on}\n", "second")
         assert ended[4].reply["matches"]
         assert ended[6].text == f"['ok', 1, 2, 3, 'ok'] {[number, number + 1]}\n"
+
+
+@pytest.mark.parametrize("cell", CANCELLING.values(), ids=CANCELLING)
+def test_what_is_cancelled_meanwhile_costs_no_reply(kernel: FrontEnd, cell: str) -> None:
+    """Be it the cell itself, whose time is up or whose group has failed, or all tasks that are not the kernel's."""
+    ended = kernel.run(cell)[0]
+    assert ended.status == ("error" if "Group" in cell else "ok")
+    assert f"in\n {'async with' not in cell}\n" in ended.text
+    assert kernel.run("done.clear()\nprint('after')")[0].text == "after\n"
 
 
 def test_an_interrupt_ends_the_run_and_leaves_the_users_task(kernel: FrontEnd, embedded: Fleet) -> None:

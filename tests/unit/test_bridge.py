@@ -119,6 +119,26 @@ def test_waiting_leaves_the_outcome_to_who_asks() -> None:
     assert isinstance(future.exception(), ZeroDivisionError)
 
 
+def test_who_waits_need_not_be_told_anything() -> None:
+    """Both ways to wait go on to the end if nobody is called meanwhile, neither at an interrupt nor at a cancel."""
+    blocked, awaited = Future[int](), Future[int]()
+    threading.Timer(0.03, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Timer(0.06, blocked.set_result, [1]).start()
+    with pytest.raises(KeyboardInterrupt):
+        block(blocked)
+    assert blocked.done()
+
+    async def cancel_it() -> None:
+        task = asyncio.ensure_future(awaiting(awaited))
+        asyncio.get_running_loop().call_later(0.03, task.cancel)
+        asyncio.get_running_loop().call_later(0.06, awaited.set_result, 1)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert awaited.done()
+
+    asyncio.run(cancel_it())
+
+
 def test_an_interrupt_asks_for_the_end_and_waits_for_it() -> None:
     """R8: each interrupt is passed on; KeyboardInterrupt comes when the run has ended, and not before."""
     future: Future[int] = Future()
