@@ -29,7 +29,7 @@ test-unit: $(INSTALLED)
 	$(RUN) pytest -n auto -m 'not system and not browser'
 
 test-system: $(INSTALLED) $(IPYKERNEL6)
-	$(RUN) pytest -n 2 --dist loadfile -m system
+	$(RUN) pytest -n 3 --dist loadfile -m system
 
 test-browser: $(INSTALLED) $(IPYKERNEL6)
 	$(RUN) pytest -n 2 --dist loadfile -m browser
