@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opskit import bridge
     from opskit.engine.ports import How, Journal, Transport
     from opskit.events import Event
+    from opskit.progress import Progress
     from opskit.record.facts import Kind
     from opskit.record.recorder import Writer
     from opskit.results import Results
@@ -91,9 +92,9 @@ class Enlistment:
         """What is to be said along with the error of the run."""
         return [*self._told, *stays_open(self.scope)]
 
-    def rollback(self, why: str | None, tell: Callable[[Event], object]) -> Results:
+    def rollback(self, why: str | None, progress: Progress) -> Results:
         """Undo it because somebody wants that; the run has ended. Raises RollbackError."""
-        rows = self.scope.rollback().wait(why, tell)
+        rows = self.scope.rollback().wait(why, progress)
         self.rolled_back, self._told = all(row.ok for row in rows), [told(rows, self.scope.id)]
         return expect_undone(rows, self.scope.id)
 

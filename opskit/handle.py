@@ -30,7 +30,7 @@ from opskit.observers import observers
 from opskit.progress import Progress, WorkProgress
 from opskit.results.failure import failure
 from opskit.results.parsing import check_parser
-from opskit.scopes import expect_may_block
+from opskit.scopes import expect_may_block, outside
 from opskit.showing import Shown
 from opskit.undoing.confirming import confirm_order
 from opskit.undoing.rollback import being_undone
@@ -193,7 +193,7 @@ class Handle:
             if not self._run.cancelled:  # a second cancel would not wait for what the first is ending
                 self._cancel()
             self.join()
-            return self._enlistment.rollback(why, self._progress.apply)
+            return self._enlistment.rollback(why, self._progress)
         finally:
             undone.set_result(None)
 
@@ -255,7 +255,13 @@ class Handle:
             rollback=None if scope.is_undone_with_others else self._undo,
             cancel=self.cancel,
             tails=partial(self._asked, self._run.tails),
+            retry=self._retry,
         )
+
+    def _retry(self, rows: Results) -> Results:
+        """Run rows once more; outside of the transaction that they were a part of, if that has ended."""
+        is_left = not self._enlistment.scope.is_whole and self._enlistment.scope.root.over
+        return outside().run(rows.retry_failed) if is_left else rows.retry_failed()
 
     def _emit(self, event: Event) -> None:
         """Take an event on the engine's loop: a few assignments, whatever the number of hosts."""

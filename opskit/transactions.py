@@ -234,7 +234,7 @@ def _undone(scope: Scope, why: str | None) -> Results:
     try:
         scope.cancel()
         scope.join()
-        return scope.rollback().wait(why, scope.root.progress.apply)
+        return scope.rollback().wait(why, scope.root.progress)
     finally:
         scope.leave()
 

@@ -191,7 +191,7 @@ class Coordinator:
     def _undo(self, error: BaseException) -> str:
         """Undo what the tasks did, because of an error; says what that came to."""
         try:
-            self.undone = self.scope.rollback().wait(self.why or said_by(error), self.progress.apply)
+            self.undone = self.scope.rollback().wait(self.why or said_by(error), self.progress)
         except OpskitError as fault:
             return f"the rollback failed: {fault}"
         return outcome(self.scope, self.undone, error)

@@ -199,7 +199,7 @@ class Parallelize:
             rows = coordinator.undone
         scope = coordinator.scope
         if rows is None:
-            rows = scope.rollback().wait(why, coordinator.progress.apply)
+            rows = scope.rollback().wait(why, coordinator.progress)
         return expect_undone(rows, scope.id)
 
     def join(self) -> None:

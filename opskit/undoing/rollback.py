@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from opskit.engine.ports import Transport
     from opskit.events import Event
+    from opskit.progress import Progress
     from opskit.record.facts import Account, Now, Part
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
@@ -214,24 +215,26 @@ class Rollback:
         if self._compensation is not None:
             self._compensation.cancel()
 
-    def wait(self, why: str | None, tell: Callable[[Event], object] | None = None) -> Results:
+    def wait(self, why: str | None, progress: Progress | None = None) -> Results:
         """Undo it, and wait for the end in the calling thread.
 
         Args:
             why: What the journal says of it.
-            tell: Called with each event on the engine's loop: it must not block.
+            progress: Is told of the undos.
 
         Raises as `finish`, and KeyboardInterrupt.
         """
         engine, settings, questions = bridge.engine(), settings_now(), Questions(expected=True)
+        if progress is not None:
+            progress.begin_undoing()
         if self._root is None:
             self._known = recovered(self.owed(), calls=self._calls)
         transport, writer = shared.transport(engine, settings, questions.ask), shared.writer(engine, self._store)
         watching, callbacks = observers(), UserThread()
 
         def emit(event: Event) -> None:
-            if tell is not None:
-                tell(event)
+            if progress is not None:
+                progress.apply(event)
             for observer in watching:
                 callbacks.call(observer, event)
 

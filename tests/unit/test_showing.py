@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -242,3 +243,32 @@ def test_the_journal_keeps_who_wanted_a_session_undone(answering: Any, seen: lis
     assert seen[0].rollback is not None
     assert len(seen[0].rollback("the Rollback button")) == 1
     assert opskit.journal.show(seen[0].transaction).summary.reason == "the Rollback button"
+
+
+def test_what_a_transaction_has_ended_with_is_retried_on_its_own(answering: Any, seen: list[Shown]) -> None:
+    """The button is in the context of the cell, where the transaction still seems to be open."""
+    fails = [True]
+    answering(lambda host, command: Reply(1 if command and fails[0] else 0))
+    with opskit.transaction() as tx:
+        rows = opskit.run("x", hosts=FLEET, on_error="continue")
+        again = copy_context()
+    fails.clear()
+    fails.append(False)
+    retried = again.run(seen[0].retry, rows)
+    assert [row.status for row in retried] == ["ok"] * 3
+    assert not str(retried[0].transaction).startswith(tx.id)
+
+
+def test_each_rollback_counts_its_own_undos(answering: Any, seen: list[Shown]) -> None:
+    """One that is tried again shows what it does now, and not what failed before."""
+    bad = ["undo x"]
+    answering(lambda host, command: Reply(1 if command in bad else 0))
+    opskit.run("x", hosts=FLEET, undo="undo x")
+    (shown,) = seen
+    assert shown.rollback is not None
+    with pytest.raises(RollbackError):
+        shown.rollback("the test")
+    assert shown.progress.undone.ended == {"failed": 3}
+    bad.clear()
+    shown.rollback("the test")
+    assert shown.progress.undone.ended == {"ok": 3}
