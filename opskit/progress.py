@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from opskit import events
 from opskit.masking import mask
+from opskit.rendering.alike import as_template
 from opskit.results import WORST_FIRST
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ class Progress:
 
     Attributes:
         name: What it is called.
-        title: The same; of a run without a name its first command, and how many branches more there are.
+        title: The same; of a run without a name its first command, as a template where hosts' names are all that is
+            different, and how many branches more there are.
         chunks: In order; also those that have not begun.
         cells: The hosts, in order, at most `MOST_CELLS`.
         undone: The undos of a rollback, as they are begun.
+        undoable: How many of its steps have an undo; None where that is not known beforehand.
         over: Whether the run has ended.
         changes: How many events were taken: a view that knows this number has nothing to paint.
     """
@@ -109,6 +112,7 @@ class Progress:
     chunks: list[ChunkProgress] = field(default_factory=list)
     cells: Sequence[Cell] = ()
     undone: ChunkProgress = field(default_factory=lambda: ChunkProgress(0))
+    undoable: int | None = None
     over: bool = False
     changes: int = 0
     _sent: set[int] = field(default_factory=set)
@@ -149,10 +153,9 @@ class Progress:
                 pass
 
     def _begin(self, plan: Plan) -> None:
-        more = len({step.branch for step in plan.steps}) - 1
-        first = plan.steps[0].command if plan.steps else ""
-        self.name, self.title = plan.name, plan.name or (f"{first} (and {more} more)" if more > 0 else first)
+        self.name, self.title = plan.name, plan.name or _first_command(plan)
         self.__post_init__()
+        self.undoable = plan.undoable
         self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
         steps = Counter(step.host.name for step in plan.steps)
         names = list(steps)
@@ -190,6 +193,11 @@ class Progress:
         self.changes += 1
         self.chunks[chunk - 1].over = True
 
+    def begin_undoing(self) -> None:
+        """A rollback begins: its undos are counted by themselves."""
+        self.changes += 1
+        self.undone = ChunkProgress(0)
+
     def finish(self) -> None:
         """All is over."""
         self.changes += 1
@@ -206,6 +214,18 @@ class Progress:
     def running(self) -> int:
         """Steps that run now."""
         return sum(chunk.running for chunk in self.chunks)
+
+
+def _first_command(plan: Plan) -> str:
+    branches = list(dict.fromkeys(step.branch for step in plan.steps))
+    if not branches:
+        return ""
+    steps = [step for step in plan.steps if step.branch == branches[0]]
+    command, more = steps[0].command, len(branches) - 1
+    if steps[-1].command != command:
+        template, other = (as_template(step.command, step.host.name) for step in (steps[0], steps[-1]))
+        command = template if template == other else command
+    return f"{command} (and {more} more)" if more else command
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from opskit.progress import Progress, WorkProgress
     from opskit.results import Results
+
+
+MOST_WORKS: Final = 40
+"""Of more tasks, or of more work in a transaction, so many are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Shown:
         cancel: Ends what runs, on these hosts or on all; raises InventoryError. None: it is a transaction over cells.
         tails: What these hosts have printed last; of none named, those that printed last, the latest one last. Blocks.
         works: Its tasks, or what was done in it; of many those that matter now.
+        retry: Runs what did not end well among these rows once more, outside of what they were a part of if that has
+            ended. Blocks, and raises as the run did.
     """
 
     progress: Progress
@@ -87,6 +93,7 @@ class Shown:
     cancel: Callable[[Collection[str] | None], None] | None = None
     tails: Callable[[Collection[str]], Sequence[Tail]] = lambda _: ()
     works: Callable[[], Sequence[WorkProgress]] = tuple
+    retry: Callable[[Results], Results] = lambda rows: rows.retry_failed()
 
     @property
     def is_transaction(self) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from opskit.showing import Shown
 
-place: Final[ContextVar[Any]] = ContextVar("opskit_view_place", default=None)
-"""The widget that a notebook's view is to stand in; None: in a display of its own, below the cell."""
+standing_in: Final[ContextVar[Any]] = ContextVar("opskit_view_standing_in", default=None)
+"""The widget that a view stands in; None: it has a display of its own, below the cell."""
 
 
 class View(Protocol):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ipywidgets import HBox  # type: ignore[import-untyped]  # it has no types
 
+from opskit.errors import OpskitError
 from opskit.results import Results
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class Export:
 
     Attributes:
         button: It opens and closes the choice.
-        choice: Empty unless it is open.
-        forms: A button for each form, once they were asked for.
+        choice: A button for each form.
     """
 
     def __init__(self, results: Callable[[], Results], transaction: str, stage: Stage) -> None:
@@ -44,18 +44,24 @@ class Export:
         self._transaction = transaction
         self._stage = stage
         self.button = stage.button("Export", "Write the rows to a file: HTML, Excel, Markdown or Parquet", self._press)
-        self.choice = HBox()
+        self.choice = HBox([self._form(form) for form in FORMS])
         self.choice.add_class("opskit-buttons")
-        self.forms: tuple[Any, ...] = ()
+        self._is_open = True
+        self._press()
 
     def _press(self) -> None:
-        if not self.forms:
-            self.forms = tuple(self._form(form) for form in FORMS)
-        self.choice.children = () if self.choice.children else self.forms
+        self._is_open = not self._is_open
+        for form in self.choice.children:
+            self._stage.offer(form, is_possible=self._is_open)
 
     def _form(self, form: str) -> Any:
         ending = FORMS[form][0]
-        return self._stage.button(form, f"Write a .{ending} file", lambda: self._stage.work(lambda: self._write(form)))
+
+        def press() -> None:
+            self._press()
+            self._stage.work(lambda: self._write(form))
+
+        return self._stage.button(form, f"Write a .{ending} file", press)
 
     def _write(self, form: str) -> None:
         ending, write = FORMS[form]
@@ -65,17 +71,27 @@ class Export:
         except BaseException:
             path.unlink()
             raise
-        with self._stage.guard:
-            self.choice.children = ()
         self._stage.say(f"Written: {path.name}, in {path.parent}")
 
 
 def reserved(stem: str, ending: str) -> Path:
-    """An empty file in the working folder, its owner's alone: `stem.ending`, or `stem-2.ending` and so on."""
-    path = Path.cwd() / f"{stem}.{ending}"
-    for number in count(2):
-        with suppress(FileExistsError):
-            path.touch(0o600, exist_ok=False)
-            break
-        path = path.with_name(f"{stem}-{number}.{ending}")
+    """An empty file in the working folder, its owner's alone: `stem.ending`, or `stem-2.ending` and so on.
+
+    Raises:
+        OpskitError: None can be made there.
+    """
+    folder = "the working folder"
+    try:
+        folder = str(Path.cwd())
+        path = Path(folder, f"{stem}.{ending}")
+        for number in count(2):
+            with suppress(FileExistsError):
+                path.touch(0o600, exist_ok=False)
+                break
+            path = path.with_name(f"{stem}-{number}.{ending}")
+    except OSError as error:
+        raise OpskitError(
+            f"nothing can be written in {folder}: {error.strerror}; os.chdir(...) in a cell to a folder of your own, "
+            "then export again"
+        ) from error
     return path

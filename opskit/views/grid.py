@@ -14,7 +14,7 @@ from ipywidgets import Box, ToggleButtons  # type: ignore[import-untyped]  # it 
 from opskit.rendering.escape import css_string, one_line
 from opskit.rendering.folding import fold
 from opskit.rendering.palette import LOOKS
-from opskit.results import WORST_FIRST
+from opskit.results.result import worst_first
 from opskit.views.front_end import hear
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Grid:
             look = LOOKS[status]
             solid = "" if status == "not_started" else f"--b:{look.colour};--f:#fff;--m:100%;"
             where = f".{self._id} button:is({','.join(found)})"
-            rules.append(f"{where}.widget-toggle-button{{--c:{look.colour};--s:{css_string(look.symbol)};{solid}}}")
+            symbol, alone, chosen = map(css_string, (look.symbol, f"{look.word} ", f"{look.word}, chosen "))
+            said = f"--s:{symbol};--l:{alone};--a:{chosen}"
+            rules.append(f"{where}.widget-toggle-button{{--c:{look.colour};{said};{solid}}}")
         return f"<style>{''.join(rules)}</style>"
 
     def hovers(self, last: Mapping[str, str]) -> str:
@@ -100,7 +102,7 @@ class Grid:
 
     def _said(self, cell: Cell, name: str, last: Mapping[str, str]) -> str:
         if len(cell.hosts) > 1:
-            counts = (f"{cell.counts[status]} {LOOKS[status].word}" for status in WORST_FIRST if cell.counts[status])
+            counts = (f"{count} {LOOKS[status].word}" for status, count in worst_first(cell.counts))
             return one_line(f"{name}: {', '.join(counts)}", _LINE)
         look = LOOKS[cell.status]
         line = one_line(last.get(cell.hosts[0], ""), _LINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -9,17 +10,19 @@ from opskit.rendering.escape import attribute, html, one_line
 from opskit.rendering.folding import fold
 from opskit.rendering.palette import LOOKS
 from opskit.results import WORST_FIRST
-from opskit.views.now import shown_chunks, told_seconds
+from opskit.results.html import fate
+from opskit.results.result import worst_first
+from opskit.showing import MOST_WORKS
+from opskit.views.figures import seconds_in_words, shown_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opskit.progress import ChunkProgress, Progress, WorkProgress
-    from opskit.results import Status
+    from opskit.results import HostResult, Status
     from opskit.showing import Alike
 
 TITLE: Final = 80
-WORKS: Final = 40
 RUNS: Final = 5
 LISTED: Final = 8
 HOSTS: Final = 120
@@ -45,7 +48,7 @@ def framed(*parts: str, name: str = "opskit-progress") -> str:
 
 def heading(status: Status | None, title: str, *facts: str, is_command: bool = False) -> str:
     """The line on top: symbol and word of a status if there is one, a title, and facts in words."""
-    name = _code(one_line(title, TITLE)) if is_command else f"<b>{html(one_line(title, TITLE))}</b>"
+    name = _code(titled(title)) if is_command else f"<b>{html(titled(title))}</b>"
     ended = "" if status is None else f"<span>{fate(status)}</span>"
     return f'<div style="{_ROW}">{ended}{name}{_facts(*facts)}</div>'
 
@@ -83,20 +86,16 @@ def bar(label: str, chunk: ChunkProgress) -> str:
     )
 
 
-def counts(ended: Counter[Status]) -> str:
+def counts(ended: Mapping[Status, int]) -> str:
     """How many ended with each status, the worst first, with symbol and word."""
     return "".join(
-        f'<span style="margin-right:10px;white-space:nowrap">{fate(status, f"{ended[status]:,}")}</span>'
-        for status in WORST_FIRST
-        if ended[status]
+        f'<span style="margin-right:10px">{fate(status, f"{count:,}")}</span>' for status, count in worst_first(ended)
     )
 
 
-def fate(status: Status, count: str = "") -> str:
-    """A status as its symbol, in its colour, and its word."""
-    look = LOOKS[status]
-    words = " ".join(filter(None, (count, look.word)))
-    return f'<b style="color:{look.colour}">{look.symbol}</b> {words}'
+def titled(text: str) -> str:
+    """What something is called, on one line, cut."""
+    return one_line(text, TITLE)
 
 
 def remark(status: Status, text: str) -> str:
@@ -105,19 +104,24 @@ def remark(status: Status, text: str) -> str:
     return f'<div><b style="color:{look.colour}">{look.symbol}</b> {html(text)}</div>'
 
 
-def works(found: Sequence[WorkProgress]) -> str:
-    """A line for each task, or for what a cell did in a transaction, and under it its commands; the last ones."""
-    left = len(found) - WORKS
-    rows = [quiet(f"{left} earlier ones")] if left > 0 else []
-    return "".join([*rows, *map(_work, found[-WORKS:])])
+def works(found: Sequence[WorkProgress], total: int) -> str:
+    """A line for each task, or for what a cell did in a transaction, and under it its commands; the last ones.
+
+    Args:
+        found: Those that matter now.
+        total: How many tasks there are; a transaction has none.
+    """
+    left = max(len(found), total) - min(len(found), MOST_WORKS)
+    rows = [quiet(f"{left:,} not shown")] if left > 0 else []
+    return "".join([*rows, *map(_work, found[-MOST_WORKS:])])
 
 
 def _work(work: WorkProgress) -> str:
-    seconds = "" if work.seconds is None else told_seconds(work.seconds)
+    seconds = "" if work.seconds is None else seconds_in_words(work.seconds)
     # What a cell has run is work of one command, its own.
     own = next((run for run in work.runs if run.title == work.title), None)
     runs = [run for run in work.runs if run is not own]
-    title = one_line(work.title, TITLE)
+    title = titled(work.title)
     name = _code(title) if own is not None and own.name is None else f"<span>{html(title)}</span>"
     left = len(runs) - RUNS
     below = [quiet(f"{left} earlier commands", indent=_LABEL + _GAP)] if left > 0 else []
@@ -129,7 +133,7 @@ def _work(work: WorkProgress) -> str:
 
 
 def _run(run: Progress) -> str:
-    title = _code(one_line(run.title, TITLE))
+    title = _code(titled(run.title))
     return f'<div style="{_ROW};padding-left:{_LABEL + _GAP}px">{title}{_run_counts(run)}</div>'
 
 
@@ -181,11 +185,25 @@ def lines(found: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def retried(rows: Sequence[HostResult]) -> str:
+    """A line on what a retry came to."""
+    counted = ", ".join(
+        f"{count:,} {LOOKS[status].word}" for status, count in worst_first(Counter(row.status for row in rows))
+    )
+    transaction = next((f" ({row.transaction})" for row in rows if row.transaction), "")
+    return quiet(f"retried: {counted}{transaction}")
+
+
+def coded(text: str) -> str:
+    """A sentence with `code` in it."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html(text))
+
+
 def quiet(text: str, *, indent: int = 0) -> str:
     """A line about what is shown, so many pixels from the left."""
     return f'<div style="{_QUIET};padding-left:{indent}px">{html(text)}</div>'
 
 
-def told_steps(count: int) -> str:
+def steps_in_words(count: int) -> str:
     """Such as `1 step`, `12 steps`."""
     return f"{count:,} step{'' if count == 1 else 's'}"

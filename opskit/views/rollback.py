@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import getpass
-from concurrent.futures import Future, wait
+import secrets
+from concurrent.futures import wait
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from opskit.errors import RollbackError
+from opskit.progress import ChunkProgress
 from opskit.rendering.escape import html, one_line
 from opskit.results.html import as_html
 from opskit.views import markup
+from opskit.views.style import unless_told_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from opskit.results import Results
     from opskit.showing import Outlook, Shown
@@ -31,70 +36,68 @@ class Rollback:
     Args:
         shown: What it undoes.
         stage: Where it speaks.
-        changed: Called when the button appears or goes.
+        settled: Called when it may be that nothing is left to undo.
         runs: Whether something that it undoes still runs.
 
     Attributes:
-        button: It is gone when everything is undone.
-        told: One line on what it came to, as HTML; empty before.
+        button: What begins it.
+        verdict: One line on what it came to, as HTML; empty before.
         is_at_it: Whether it undoes something now.
-        is_done: Whether nothing is left for it to do.
     """
 
-    def __init__(self, shown: Shown, stage: Stage, changed: Callable[[], object], runs: Callable[[], bool]) -> None:
+    def __init__(self, shown: Shown, stage: Stage, settled: Callable[[], object], runs: Callable[[], bool]) -> None:
         self._shown = shown
         self._stage = stage
-        self._changed = changed
+        self._settled = settled
         self._runs = runs
-        self.button = stage.button("Rollback", "Undo what was done; shows what that is, and asks before", self._press)
-        self.told = ""
-        self.is_at_it = self.is_done = False
+        self.button = stage.action("Rollback", "Undo what was done; shows what that is, and asks before", self._press)
+        self.verdict = ""
+        self.is_at_it = False
 
     def _press(self) -> None:
-        self.button.disabled = True
-        self._stage.work(self._work)
-
-    def _work(self) -> None:
+        found = self._agreed()
+        if found is None:
+            return
+        self.is_at_it = True
         try:
-            self._ask()
+            self._tell(self._rolled_back(found))
         finally:
-            self.is_at_it = self.button.disabled = False
+            self.is_at_it = False
 
-    def _ask(self) -> None:
-        """Say what would be undone, and ask; where nothing would be, only say so."""
-        found = self._shown.outlook()
-        if found.ended:
-            self.is_done = True
-            self._stage.say(found.ended)
-            self._changed()
-        elif not found.undone:
-            self._stage.show(_nothing(found))
-        elif self._stage.ask(_question(found, still_runs=self._runs()), "Yes, roll back"):
-            self.is_at_it = True
-            self._stage.say("Rolling back …")
-            self._roll_back()
+    def _agreed(self) -> Outlook | None:
+        """What would be undone, once somebody wants it: asked anew for as long as that changes meanwhile."""
+        agreed: tuple[object, ...] | None = None
+        while True:
+            runs, found = self._runs(), self._shown.outlook()
+            if found.ended:
+                self._stage.say(found.ended)
+                self._settled()
+                return None
+            if not found.undone:
+                self._stage.show(_nothing(found))
+                return None
+            # Of what still runs more is sent until it is cancelled: that was said.
+            asked = (runs, found.newer) if runs else (runs, found.undone, found.kept, found.newer)
+            if agreed == asked:
+                return found
+            is_stale = partial(lambda before: self._runs() != before, runs)
+            answer = self._stage.ask(_question(found, still_runs=runs), "Yes, roll back", is_stale)
+            if answer is False:
+                return None
+            agreed = asked if answer else None
 
-    def _roll_back(self) -> None:
+    def _rolled_back(self, found: Outlook) -> Future[Results]:
         """Undo it in another thread, showing meanwhile how far that is."""
-        answer: Future[Results] = Future()
-        assert self._shown.rollback is not None
-        rollback = self._shown.rollback
-
-        def work() -> None:
-            try:
-                answer.set_result(rollback(WHY))
-            except BaseException as error:  # noqa: BLE001 - an undo may be a function of the user's
-                answer.set_exception(error)
-
-        self._stage.work(work)
-        before = 0
+        self._stage.say("Rolling back …")
+        progress, rollback, before = self._shown.progress, self._shown.rollback, self._shown.progress.changes
+        assert rollback is not None
+        answer = self._stage.begin(lambda: rollback(WHY))
         while not wait([answer], TICK_SECONDS).done:
-            undone = self._shown.progress.undone
-            now = undone.ended.total() + undone.running
-            if now != before and not self._runs():  # else the bars of what still runs show it
-                before = now
-                self._stage.show(markup.bar("rolling back", undone))
-        self._tell(answer)
+            if progress.changes != before and not self._runs():  # else the bars of what still runs show it
+                before, undone = progress.changes, progress.undone
+                total = max(sum(alike.steps for alike in found.undone), undone.total)
+                self._stage.show(markup.bar("rolling back", ChunkProgress(total, undone.running, undone.ended)))
+        return answer
 
     def _tell(self, answer: Future[Results]) -> None:
         """Say what the rollback came to, with a row for each undo; an incomplete one can be tried again."""
@@ -103,24 +106,29 @@ class Rollback:
         rows = getattr(error, "results", None) if error is not None else answer.result()
         if error is None:
             count = sum(row.ok for row in rows or ())
-            self.told = markup.remark("ok", f"rolled back {who}: {count:,} of {count:,} undone")
-            self.is_done = True
+            verdict = markup.remark("ok", f"rolled back {who}: {count:,} of {count:,} undone")
         elif isinstance(error, RollbackError) and rows is not None:
-            self.told = markup.remark("failed", f"{one_line(str(error), _LONGEST)} ({who})")
+            self.button.description = "Roll back the rest"
+            verdict = markup.remark("failed", f"{one_line(str(error), _LONGEST)} ({who})")
         else:
             raise error
-        self._stage.show(self.told + (as_html(rows) if rows else ""))
-        self._changed()
+        name = f"opskit-{secrets.token_hex(4)}"
+        self.verdict = f'<div class="{name}">{verdict}</div>'
+        self._stage.show(unless_told_above(name) + self.verdict + (as_html(rows) if rows else ""))
+        self._settled()
 
 
 def _question(found: Outlook, *, still_runs: bool) -> str:
     undone, kept = (sum(alike.steps for alike in some) for some in (found.undone, found.kept))
-    cancels = "It still runs, and is cancelled first. " if still_runs else ""
+    cancels = (
+        "It still runs, and is cancelled first: what it has sent until then is undone, too. " if still_runs else ""
+    )
+    least = "at least " if still_runs else ""
     asked = markup.commands(
-        f"{cancels}This undoes {undone:,} of {markup.told_steps(undone + kept)}, newest first:", found.undone
+        f"{cancels}This undoes {least}{undone:,} of {markup.steps_in_words(undone + kept)}, newest first:", found.undone
     )
     if found.kept:
-        asked += markup.commands(f"{markup.told_steps(kept)} without an undo, which stay as they are:", found.kept)
+        asked += markup.commands(f"{markup.steps_in_words(kept)} without an undo, which stay as they are:", found.kept)
     if found.newer:
         asked += markup.sentences("Done on the same hosts since, which stays as it is:", found.newer)
     return asked

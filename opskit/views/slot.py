@@ -26,8 +26,8 @@ class Slot:
         self._due = 0.0
         self._key: object = None
 
-    def paint(self, key: object, markup: Callable[[], str], now: float) -> bool:
-        """Send the markup if it is time, and if the key, which it depends on, has changed.
+    def paint(self, key: object, content: Callable[[], str], now: float) -> bool:
+        """Send the content if it is time, and if the key, which it depends on, has changed.
 
         Returns whether something was to be sent.
         """
@@ -35,11 +35,11 @@ class Slot:
             return False
         if now >= self._due:
             self._key = key
-            self.show(markup())
+            self.show(content())
             self._due = now + self._seconds
         return True
 
-    def show(self, markup: str) -> None:
+    def show(self, content: str) -> None:
         """Send it now, if it has changed."""
-        if markup != self.widget.value:
-            self.widget.value = markup
+        if content != self.widget.value:
+            self.widget.value = content

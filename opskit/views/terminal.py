@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.rendering.escape import one_line
 from opskit.rendering.palette import LOOKS
-from opskit.results import WORST_FIRST
-from opskit.views.now import last_lines, shown_chunks, told_seconds, told_time
+from opskit.results.result import worst_first
+from opskit.views.figures import last_lines, seconds_in_words, shown_chunks, time_in_words
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -67,7 +67,7 @@ def drawn(shown: Shown, seconds: float) -> Table:
     if progress.undone.total:
         table.add_row("undoing", "", _counts(progress.undone))
     name = f"{one_line(progress.name, 60)}: " if progress.name else ""
-    table.add_row(Text(f"{name}{told_time(progress, seconds)}"))
+    table.add_row(Text(f"{name}{time_in_words(progress, seconds)}"))
     for host, line in last_lines(shown.tails(()), LINES):
         table.add_row(Text(host), Text(line))
     return table
@@ -77,7 +77,7 @@ def _fate(work: WorkProgress) -> Text:
     from rich.text import Text
 
     look = LOOKS[work.status]
-    seconds = "" if work.seconds is None else f" {told_seconds(work.seconds)}"
+    seconds = "" if work.seconds is None else f" {seconds_in_words(work.seconds)}"
     return Text(f"{look.symbol} {look.word}{seconds}", style=look.colour)
 
 
@@ -85,8 +85,7 @@ def _counts(chunk: ChunkProgress) -> Text:
     from rich.text import Text
 
     text = Text()
-    for status in WORST_FIRST:
-        if number := chunk.ended[status]:
-            look = LOOKS[status]
-            text.append(f"{look.symbol} {number} {look.word}  ", style=look.colour)
+    for status, number in worst_first(chunk.ended):
+        look = LOOKS[status]
+        text.append(f"{look.symbol} {number} {look.word}  ", style=look.colour)
     return text.append(f"{chunk.running} running  {chunk.left} left")

@@ -110,11 +110,12 @@ class Lab:
         nbformat.write(notebook, self.server.notebooks / path)
         return path
 
-    def open(self, path: str) -> Notebook:
-        """Open a notebook of the server's folder in a page of its own, and wait until its kernel is idle."""
+    def open(self, path: str, *, waits: bool = True) -> Notebook:
+        """Open a notebook of the server's folder in a page of its own, and wait until its kernel is idle, or don't."""
         page = self._context.new_page()
         page.goto(f"{self.server.url}/doc/tree/{path}?reset&token={self.server.token}")
-        page.wait_for_function(READY, timeout=READY_SECONDS * 1000)
+        if waits:
+            page.wait_for_function(READY, timeout=READY_SECONDS * 1000)
         return Notebook(page)
 
     def theme(self, name: Literal["light", "dark"]) -> None:

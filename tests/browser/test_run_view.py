@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 UNDO = "  undo: rm {{ folder }}/{{ server.name }}"
+SLOW_UNDO = "  undo: sleep 1; rm {{ folder }}/{{ server.name }}"
 
 
 def begun(lab: Lab, name: str, folder: Path, *cells: str, hosts: int = 3, kernel: str = "python3") -> Notebook:
@@ -39,7 +40,8 @@ def button(notebook: Notebook, cell: int, words: str) -> Locator:
 
 def said(notebook: Notebook, cell: int, words: str, seconds: float = 10) -> None:
     """Wait until the words stand below a cell."""
-    notebook.cell(cell).locator(".jp-Cell-outputArea").get_by_text(words).first.wait_for(timeout=seconds * 1000)
+    found = notebook.cell(cell).locator(".jp-Cell-outputArea").get_by_text(words).filter(visible=True)
+    found.first.wait_for(timeout=seconds * 1000)
 
 
 def hover_text(cell: Locator) -> str:
@@ -72,28 +74,34 @@ def test_a_run_is_watched(lab: Lab, tmp_path: Path) -> None:
     said(notebook, 1, "chunk 2/2")
     notebook.screenshot("run-view")
     notebook.wait_idle()
-    assert notebook.cell(1).locator(".opskit-progress").count() == 1
+    assert notebook.cell(1).locator(".opskit-progress").filter(visible=True).count() == 1
     assert "line 2 of web1" in notebook.cell(1).locator(".opskit-view .opskit-results").inner_text()
     button(notebook, 1, "All hosts").click()
     notebook.cell(1).locator(".opskit-view .opskit-results").wait_for(state="detached")
     for _ in range(2):
         button(notebook, 1, "Export").click()
-        button(notebook, 1, "Markdown").click()
+        button(notebook, 1, "Markdown").dblclick()  # writes one file
         said(notebook, 1, "Written:")
-        button(notebook, 1, "Markdown").wait_for(state="detached")
+        button(notebook, 1, "Markdown").wait_for(state="hidden")
     wait_until(lambda: len(list(tmp_path.glob("opskit-*.md"))) == 2, 5)
     assert "line 2 of db1" in next(tmp_path.glob("opskit-*.md")).read_text()
 
 
-def test_cancel_ends_a_run_while_its_cell_waits(lab: Lab, tmp_path: Path) -> None:
-    """Within 2 s, 5 s for a command that traps TERM; what was printed is kept. One host can be cancelled alone."""
+def test_cancel_and_rollback_while_the_cell_waits(lab: Lab, tmp_path: Path) -> None:
+    """Cancel ends a run within 2 s, 5 s for a command that traps TERM; what was printed is kept. So it can one host's.
+
+    Rollback cancels what runs, for a run, for tasks, and with `--bg`: what was done is undone, remote work has ended.
+    """
     sleep, argument = unique_sleep()
-    cells = (
-        f"%parallel echo begun; exec {sleep}",
-        f"%parallel trap '' TERM; {sleep}; true",
-        "%parallel -o one sleep 3",
+    do = f"touch {{{{ folder }}}}/{{{{ server.name }}}}; {sleep}"
+    run = f"when True: {do}\n{UNDO}\nelse: true"
+    tasks = (
+        "import opskit\nwith opskit.parallelize(name='both') as session:\n"
+        f"    session.run(lambda: opskit.run({do!r}, undo='rm {{{{ folder }}}}/{{{{ server.name }}}}'), name='touch')"
     )
-    notebook = begun(lab, "cancelled", tmp_path, *cells)
+    cancelled = (f"%parallel echo begun; exec {sleep}", f"%parallel trap '' TERM; {sleep}; true", "%parallel sleep 3")
+    undone = (f"%%parallel\n{run}", tasks, f"%%parallel --bg -o later\n{run}")
+    notebook = begun(lab, "during", tmp_path, *cancelled, *undone)
     for cell, seconds in ((1, 2), (2, 5)):
         notebook.run_cell(cell)
         wait_until(lambda: len(processes(argument)) >= 3, 10)
@@ -108,30 +116,45 @@ def test_cancel_ends_a_run_while_its_cell_waits(lab: Lab, tmp_path: Path) -> Non
     button(notebook, 3, "Cancel web1").click()
     notebook.wait_idle(10)
     assert re.search(r"1 cancelled.*2 ok", notebook.output(3), re.DOTALL)
+    for cell in (4, 5, 6):
+        notebook.run_cell(cell)
+        wait_until(lambda: len(processes(argument)) == 3, 10)
+        button(notebook, cell, "Rollback").click()
+        said(notebook, cell, "It still runs, and is cancelled first")
+        button(notebook, cell, "Yes, roll back").click()
+        said(notebook, cell, "3 of 3 undone")
+        notebook.wait_idle(10)
+        assert not processes(argument)
+        assert not list(tmp_path.iterdir())
+        assert ("Cancelled" in notebook.output(cell)) == (cell != 6)
 
 
 def test_a_rollback_asks_first_and_works_after_a_reload(lab: Lab, tmp_path: Path) -> None:
     """It says what it undoes; "No" undoes nothing; after a reload of the page it works still, and then it is gone.
 
-    What ran while the page was loaded ends there, too, though the static display does not hear of it.
+    Its bar moves. A double click asks once. What ran while the
+    page was loaded ends there, too, though the static display does not hear of it.
     """
-    run = f"%%parallel\nwhen True: touch {{{{ folder }}}}/{{{{ server.name }}}}; sleep 1\n{UNDO}\nelse: true"
+    do = "touch {{ folder }}/{{ server.name }}; sleep .5"
+    run = f"%%parallel --chunk 2\nwhen True: {do}\n{SLOW_UNDO}\nelse: true"
     notebook = begun(lab, "undone", tmp_path, run, "%opskit journal", "%parallel --bg -o later sleep 60")
     notebook.run_cell(1)
     notebook.run_cell(3)
     notebook.wait_idle()
     said(notebook, 3, "3 running")
-    button(notebook, 1, "Rollback").click()
+    assert button(notebook, 3, "Rollback").count() == 0
+    button(notebook, 1, "Rollback").dblclick()
     said(notebook, 1, "This undoes 3 of 3 steps")
     button(notebook, 1, "No").click()
     button(notebook, 1, "No").wait_for(state="detached")
     assert len(list(tmp_path.iterdir())) == 3
     notebook.reload()
     button(notebook, 1, "Rollback").click()
-    button(notebook, 1, "Yes, roll back").click()
+    button(notebook, 1, "Yes, roll back").dblclick()
+    notebook.cell(1).get_by_role("progressbar", name="rolling back: 1 of 3 ended").wait_for(timeout=10_000)
     said(notebook, 1, "3 of 3 undone")
     assert not list(tmp_path.iterdir())
-    assert button(notebook, 1, "Rollback").count() == 0
+    button(notebook, 1, "Rollback").wait_for(state="hidden")
     button(notebook, 3, "Cancel").click()
     said(notebook, 3, "3 cancelled")
     notebook.run_cell(2)
@@ -142,50 +165,36 @@ def test_a_rollback_asks_first_and_works_after_a_reload(lab: Lab, tmp_path: Path
 def test_what_to_do_is_said_when_the_kernel_is_gone(lab: Lab, tmp_path: Path) -> None:
     """After a restart the buttons are dead, and a line says what undoes the run; a reload shows no broken widgets.
 
-    Nor does a notebook that is not trusted.
+    Nor does a notebook that is not trusted. Of two views in one cell each has its own buttons below it.
     """
-    notebook = begun(lab, "gone", tmp_path, "%parallel sleep 1")
+    two = "import opskit\nfor name in ('first', 'second'):\n    opskit.run('sleep 1', name=name, wait=False)"
+    notebook = begun(lab, "gone", tmp_path, f"%%parallel\nwhen True: sleep 1\n{UNDO}", two)
+    notebook.run_cell(2)
     notebook.run_cell(1)
     notebook.wait_idle()
+    displays = notebook.cell(2).locator(".jp-Cell-outputArea > .jp-OutputArea-child")
+    wait_until(lambda: displays.locator(".opskit-title").count() == 2, 10)
+    static = [displays.nth(number).locator(".opskit-static").count() for number in range(4)]
+    assert (displays.count(), static) == (4, [1, 0, 1, 0])
+    titles = displays.locator(".opskit-title").filter(visible=True).all_inner_texts()
+    assert sorted(title.split()[0] for title in titles) == ["first", "second"]
+    assert notebook.cell(1).locator(".opskit-title").filter(visible=True).count() == 0
     line = notebook.cell(1).get_by_text("The kernel that ran this has restarted")
     assert not line.is_visible()
     notebook.restart()
     line.wait_for(timeout=10_000)
     assert "%opskit rollback" in notebook.output(1)
     notebook.reload()
-    said(notebook, 1, "The buttons of this run went with its kernel")
+    said(notebook, 1, "The buttons of this run are gone")
     assert "3 ok" in notebook.output(1)
-    assert "model not found" not in notebook.output(1)
+    assert "model not found" not in notebook.output(1) + notebook.output(2)
     saved = nbformat.read(lab.server.notebooks / "gone.ipynb", 4)
     saved.cells.append(nbformat.v4.new_code_cell("'changed by somebody else'"))
     nbformat.write(saved, lab.server.notebooks / "untrusted.ipynb")
-    read = lab.open("untrusted.ipynb").output(1)
-    assert "3 ok" in read
-    assert read.count("%opskit rollback") == 1
-
-
-def test_a_rollback_cancels_what_still_runs(lab: Lab, tmp_path: Path) -> None:
-    """While the cell waits, for a run, for tasks, and with `--bg`: what was done is undone, remote work has ended."""
-    sleep, argument = unique_sleep()
-    do = f"touch {{{{ folder }}}}/{{{{ server.name }}}}; {sleep}"
-    run = f"when True: {do}\n{UNDO}\nelse: true"
-    tasks = (
-        f"import opskit\nwith opskit.parallelize(name='both') as session:\n"
-        f"    session.run(opskit.run, {do!r}, undo='rm {{{{ folder }}}}/{{{{ server.name }}}}')"
-    )
-    tasks = tasks.replace("session.run(opskit.run, ", "session.run(lambda: opskit.run(") + ", name='touch')"
-    notebook = begun(lab, "during", tmp_path, f"%%parallel\n{run}", tasks, f"%%parallel --bg -o later\n{run}")
-    for cell in (1, 2, 3):
-        notebook.run_cell(cell)
-        wait_until(lambda: len(processes(argument)) == 3, 10)
-        button(notebook, cell, "Rollback").click()
-        said(notebook, cell, "It still runs, and is cancelled first")
-        button(notebook, cell, "Yes, roll back").click()
-        said(notebook, cell, "3 of 3 undone")
-        notebook.wait_idle(10)
-        assert not processes(argument)
-        assert not list(tmp_path.iterdir())
-        assert ("Cancelled" in notebook.output(cell)) == (cell != 3)
+    untrusted = lab.open("untrusted.ipynb", waits=False)
+    said(untrusted, 1, "3 ok", 60)
+    said(untrusted, 1, "%opskit rollback")
+    assert untrusted.output(1).count("%opskit rollback") == 1
 
 
 def test_a_begun_transaction_has_one_view(lab: Lab, tmp_path: Path) -> None:
@@ -198,6 +207,9 @@ def test_a_begun_transaction_has_one_view(lab: Lab, tmp_path: Path) -> None:
         notebook.wait_idle()
     said(notebook, 1, "transaction deploy v42")
     said(notebook, 1, "echo reloaded")
+    notebook.save()
+    saved = nbformat.read(lab.server.notebooks / "transaction.ipynb", 4)
+    assert any("echo reloaded" in str(output.get("data")) for output in saved.cells[1].outputs)
     said(notebook, 1, "3 of 7 steps can be undone")
     assert button(notebook, 4, "Rollback").count() == 0
     button(notebook, 1, "Rollback").click()
@@ -209,16 +221,28 @@ def test_a_begun_transaction_has_one_view(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_what_failed_is_retried_below(lab: Lab, tmp_path: Path) -> None:
-    """The failed host alone runs again, in a view within the view; what it came to stands below it."""
-    run = "%parallel test {{ server.name }} != web1 -o -e {{ folder }}/mended && sleep 1"
+    """The failed host alone runs again, in a view within the view; what it came to stands below it.
+
+    A question on the way is asked in the view; "No" leaves all as it was. A double click retries once.
+    """
+    fails = "test {{ server.name }} != web1 -o -e {{ folder }}/mended && sleep 1"
+    run = f"%parallel --confirm echo >>{{{{ folder }}}}/tries; {fails}"
     notebook = begun(lab, "retried", tmp_path, run)
     notebook.run_cell(1)
+    notebook.cell(1).locator(".jp-Stdin-input").fill("y")
+    notebook.cell(1).locator(".jp-Stdin-input").press("Enter")
     notebook.wait_idle()
     (tmp_path / "mended").touch()
     button(notebook, 1, "Retry failed").click()
+    button(notebook, 1, "No").click()
+    said(notebook, 1, "not confirmed: nothing was sent")
+    button(notebook, 1, "Retry failed").dblclick()
+    button(notebook, 1, "Yes").click()
     notebook.cell(1).locator(".opskit-view .opskit-view .opskit-grid button").wait_for()
     wait_until(lambda: "1 ok" in notebook.cell(1).locator(".opskit-view .opskit-results").inner_text(), 10)
-    button(notebook, 1, "Retry failed").wait_for(state="detached")
+    button(notebook, 1, "Retry failed").wait_for(state="hidden")
+    said(notebook, 1, "retried: 1 ok")
+    assert len((tmp_path / "tries").read_text()) == 4
 
 
 def test_an_older_kernel_says_that_clicks_come_later(lab: Lab, tmp_path: Path) -> None:

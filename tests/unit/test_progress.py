@@ -149,6 +149,32 @@ def test_a_run_is_called_by_its_name_or_its_first_command(name: str | None, titl
     assert folded(events.RunStarted(plan)).title == title
 
 
+@pytest.mark.parametrize(
+    ("command", "title"),
+    [
+        ("touch /tmp/{{ server.name }}", "touch /tmp/{{ server.name }}"),
+        ("df", "df"),
+        ("echo {{ server.name }} {{ server.vars.size }}", "echo h0 0"),
+    ],
+)
+def test_a_command_that_differs_in_its_hosts_name_is_a_template(command: str, title: str) -> None:
+    """One host's own would be taken for that of all."""
+    draft = Draft({}, Settings(), "test")
+    draft.everywhere(command, Names.of(None, {}, Settings()), "test")
+    plan = draft.plan(lambda: Inventory([Host(f"h{number}", vars={"size": number}) for number in range(3)]))
+    assert folded(events.RunStarted(plan)).title == title
+
+
+def test_it_knows_how_many_steps_have_an_undo() -> None:
+    """Before the plan is known nobody can say."""
+    draft = Draft({"undo": "rm x"}, Settings(), "test")
+    draft.everywhere("touch x", Names.of(None, {}, Settings()), "test")
+    plan = draft.plan(lambda: Inventory([Host(f"h{number}") for number in range(3)]))
+    assert Progress().undoable is None
+    assert folded(events.RunStarted(plan)).undoable == 3
+    assert folded(events.RunStarted(planned())).undoable == 0
+
+
 def test_a_run_of_several_commands_says_how_many() -> None:
     """Its first one alone would be taken for all of it; a command that is the same everywhere is one."""
     draft = Draft({}, Settings(), "test")

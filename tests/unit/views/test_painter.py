@@ -151,6 +151,56 @@ def test_a_view_that_raises_is_reported_once(
     assert [record.getMessage() for record in caplog.records] == [
         "opskit: progress is not shown any more: OSError: the display is gone"
     ]
+    assert ("close" in view.calls) == (broken == "paint")
+
+
+def test_a_view_that_failed_is_closed_when_all_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before: what it shows goes on, and may be cancelled by it."""
+    monkeypatch.setattr(painter, "IDLE_SECONDS", 0.001)
+    view, failed = Watched(), threading.Event()
+
+    def fail() -> bool:
+        failed.set()
+        raise OSError("the display is gone")
+
+    monkeypatch.setattr(view, "paint", fail)
+    with Painter(view, view.over.is_set).watched():
+        assert failed.wait(5)
+        assert not view.painted.acquire(timeout=0.02)
+        view.over.set()
+    assert view.calls == ["close"]
+
+
+def test_of_two_who_wait_the_first_to_leave_stops_nothing() -> None:
+    """A terminal is painted for as long as somebody waits."""
+    view = Watched(stays=False)
+    found = Painter(view, view.over.is_set)
+    with found.watched():
+        with found.watched():
+            view.until_painted()
+        view.until_painted(3)
+        assert "close" not in view.calls
+    assert view.calls[-1] == "close"
+
+
+def test_two_threads_never_paint_one_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that its front end holds up is waited for a while; who waits next is shown something by the same one."""
+    monkeypatch.setattr(painter, "END_SECONDS", 0.01)
+    view, goes_on = Watched(stays=False), threading.Event()
+
+    def hold_up() -> bool:
+        view.painted.release()
+        return goes_on.wait(5)
+
+    monkeypatch.setattr(view, "paint", hold_up)
+    found = Painter(view, view.over.is_set)
+    with found.watched():
+        view.until_painted()
+    before = set(threading.enumerate())
+    with found.watched():
+        assert set(threading.enumerate()) <= before
+        goes_on.set()
+        view.until_painted(2)
 
 
 def test_without_a_view_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

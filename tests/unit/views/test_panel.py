@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import weakref
-from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import IPython
 import pytest
-from ipywidgets import HTML, Button, VBox  # type: ignore[import-untyped]  # it has no types
+from ipywidgets import HTML, Button, ToggleButtons, VBox  # type: ignore[import-untyped]  # it has no types
 from ipywidgets.widgets import widget as ipywidgets_widget  # type: ignore[import-untyped]  # it has no types
 
 from opskit import Host, HostResult, Inventory, Results, events, views
 from opskit.asking import confirmed
-from opskit.errors import Cancelled, CommandError, InventoryError, OpskitError, RollbackError
+from opskit.errors import Cancelled, CommandError, InventoryError, JournalError, OpskitError, RollbackError
 from opskit.fleet.names import Names
 from opskit.progress import Progress
 from opskit.settings import Settings
@@ -40,7 +41,8 @@ class Run:
     """A run of so many hosts that goes on as a test says, and what its view is given."""
 
     def __init__(self, hosts: int = 3, **more: Any) -> None:
-        draft = Draft({}, Settings(), "run")
+        undo = more.pop("undo", "rm a")
+        draft = Draft({} if undo is None else {"undo": undo}, Settings(), "run")
         draft.everywhere("uptime", Names({}, {}, {}, None), "")
         plan = draft.plan(lambda: Inventory(Host(f"web{number}") for number in range(1, hosts + 1)))
         self.steps: list[Step] = list(plan.steps)
@@ -74,16 +76,19 @@ class Run:
     def run_again(self, rows: Sequence[HostResult]) -> Results:
         """Note it; they end well this time."""
         self.again.append(rows)
-        return Results(tuple(HostResult(row.host, None, "uptime", "ok") for row in rows))
+        done = (HostResult(row.host, None, "uptime", "ok", stdout="done\n", transaction="01TX2") for row in rows)
+        return Results(tuple(done), again=self.run_again)
 
     def tails(self, hosts: Collection[str]) -> list[Tail]:
         """What hosts have printed last."""
         return [Tail(host, f"{self.line} of {host} {EVIL}\n") for host in hosts or ("web1", "web2")]
 
     def rollback(self, why: str) -> Results:
-        """Note why."""
+        """Note why; what was undone is owed no more."""
         self.why.append(why)
-        return self.undo()
+        rows = self.undo()
+        self.outlook = Outlook("rolled back", "transaction 01TX was rolled back by ada")
+        return rows
 
 
 class Displays:
@@ -120,17 +125,17 @@ def displays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Displays]:
         notebook._kept.pop().forget()
 
 
+def boxed(view: NotebookView) -> Any:
+    """All of its widgets."""
+    assert view._panel is not None
+    return view._panel.box
+
+
 def painted(run: Run) -> NotebookView:
     """The view of a run, painted once."""
     view = NotebookView(run.shown)
     view.paint()
     return view
-
-
-def panel_of(view: NotebookView) -> panel.Panel:
-    """Its widgets."""
-    assert view._panel is not None
-    return view._panel
 
 
 def inside(widget: Any) -> Iterator[Any]:
@@ -142,12 +147,13 @@ def inside(widget: Any) -> Iterator[Any]:
 
 def buttons(view: NotebookView) -> dict[str, Any]:
     """The buttons that are shown, by their words."""
-    return {widget.description: widget for widget in inside(panel_of(view).box) if isinstance(widget, Button)}
+    found = (widget for widget in inside(boxed(view)) if isinstance(widget, Button))
+    return {widget.description: widget for widget in found if "opskit-past" not in widget._dom_classes}
 
 
 def text(view: NotebookView) -> str:
     """What the widgets say."""
-    pieces = [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    pieces = [widget.value for widget in inside(boxed(view)) if isinstance(widget, HTML)]
     return "\n".join(Elements(piece).text for piece in pieces if not piece.startswith("<style>"))
 
 
@@ -160,52 +166,71 @@ def press(view: NotebookView, words: str) -> None:
 
 def settled(view: NotebookView, before: set[threading.Thread]) -> None:
     """Wait until the threads of buttons that are not among these have ended, or ask."""
-    while begun := [thread for thread in set(threading.enumerate()) - before if thread.name == "opskit-button"]:
-        with suppress(RuntimeError):  # it is only about to start
-            begun[0].join(0.01)
-        if "No" in buttons(view):
-            return
+
+    def is_settled() -> bool:
+        begun = [thread for thread in set(threading.enumerate()) - before if thread.name == "opskit-button"]
+        return not begun or "No" in buttons(view)
+
+    until(is_settled)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = monotonic() + 5
+    while not condition():
+        assert monotonic() < end
+        threading.Event().wait(0.005)
 
 
 def answer(view: NotebookView, words: str) -> None:
     """Answer a question, and wait as after a press."""
     buttons(view)[words].click()
-    while words in buttons(view):
-        pass
+    until(lambda: words not in buttons(view))
     settled(view, {thread for thread in threading.enumerate() if thread.name != "opskit-button"})
 
 
-def choose(view: NotebookView, cell: int | None) -> None:
-    """Press a cell of the grid."""
-    grid = panel_of(view)._grid
-    assert grid is not None
-    grid._buttons.index = cell
+def grid(view: NotebookView) -> Any:
+    """The cells of the hosts."""
+    return next(widget for widget in inside(boxed(view)) if isinstance(widget, ToggleButtons))
+
+
+def sheets(view: NotebookView) -> str:
+    """The style sheets beside the widgets."""
+    return "".join(
+        widget.value for widget in inside(boxed(view)) if isinstance(widget, HTML) and "<style" in widget.value
+    )
 
 
 def test_a_run_is_two_displays(displays: Displays) -> None:
-    """A static one, empty while the widgets show the same, and the widgets with a line for where they can't live."""
+    """A static one, hidden while the widgets show the same, and the widgets with a line for where they can't live."""
     run = Run()
     view = painted(run)
     assert len(displays.first) == 2
     static, live = displays.first
     assert set(static) == {"text/html", "text/plain"}
-    assert "chunk" not in static["text/html"]
+    assert static["text/html"].startswith('<div class="opskit-static opskit-live">')
+    assert "it had not ended" in static["text/html"]
+    assert "uptime  ◐ running" in static["text/plain"]
     assert set(live) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
-    assert "opskit rollback 01TX" in live["text/html"]
+    for told in ("text/html", "text/plain"):
+        assert "interrupt the kernel to cancel" in live[told]
+        assert "opskit rollback 01TX" in live[told]
     run.end("ok", "ok", "failed")
     view.close()
     assert "✘ 1 failed✔ 2 ok" in displays.last
     assert "✘ 1 failed  ✔ 2 ok" in displays.updates[-1]["text/plain"]
-    assert panel_of(view)._bars.widget.value.startswith('<div class="opskit-ended ')
+    assert displays.updates[-1]["text/html"].startswith('<div class="opskit-static">')
+    ended = '<div class="opskit-ended '
+    assert any(isinstance(widget, HTML) and widget.value.startswith(ended) for widget in inside(boxed(view)))
 
 
 def test_nothing_is_sent_when_nothing_has_changed() -> None:
     """Painting again sends no message, until something happens."""
     run = Run()
     view = painted(run)
-    values = [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    values = [widget.value for widget in inside(boxed(view)) if isinstance(widget, HTML)]
     assert not view.paint()
-    assert values == [widget.value for widget in inside(panel_of(view).box) if isinstance(widget, HTML)]
+    assert values == [widget.value for widget in inside(boxed(view)) if isinstance(widget, HTML)]
     run.end("ok", "ok", "ok")
     assert view.paint()
 
@@ -217,7 +242,7 @@ def test_at_most_ten_messages_are_sent_in_a_second(monkeypatch: pytest.MonkeyPat
     run = Run()
     view = painted(run)
     sent: list[object] = []
-    for widget in inside(panel_of(view).box):
+    for widget in inside(boxed(view)):
         if isinstance(widget, HTML):
             widget.observe(sent.append, "value")
     for tick in range(100):
@@ -232,31 +257,25 @@ def test_cells_say_state_and_last_line() -> None:
     """S1: in style sheets that nothing a host prints can end."""
     run = Run()
     view = painted(run)
-    grid = panel_of(view)._grid
-    assert grid is not None
-    sheets = grid.states() + panel_of(view)._hovers.widget.value
-    assert sheets.count("<") == sheets.count("<style>") + sheets.count("</style>")
-    assert "line of web1" in sheets
-    assert "running" in sheets
-    assert '[value="2"]' in sheets
+    pieces = [part.partition("</style>") for part in sheets(view).split("<style>")[1:]]
+    assert any("line of web1" in sheet for sheet, *_ in pieces)
+    assert any("running" in sheet and "chosen" in sheet and '[value="2"]' in sheet for sheet, *_ in pieces)
+    assert not any("<" in sheet for sheet, *_ in pieces)
 
 
 def test_many_hosts_share_cells() -> None:
     """Then a cell counts them."""
     view = painted(Run(900))
-    grid = panel_of(view)._grid
-    assert grid is not None
-    assert not grid.alone
-    assert len(grid._buttons.options) == 300
-    assert "3 running" in panel_of(view)._hovers.widget.value.replace("\\", "")
+    assert len(grid(view).options) == 300
+    assert "3 running" in sheets(view)
 
 
-def test_a_chosen_host_narrows_lines_and_then_rows() -> None:
+def test_a_chosen_host_narrows_lines_and_then_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until "All hosts" is pressed."""
+    monkeypatch.setattr(panel, "LINES_SECONDS", 0)
     run = Run()
     view = painted(run)
-    choose(view, 1)
-    panel_of(view)._lines._due = 0
+    grid(view).index = 1
     view.paint()
     assert "line of web2" in text(view)
     assert "line of web1" not in text(view)
@@ -269,12 +288,21 @@ def test_a_chosen_host_narrows_lines_and_then_rows() -> None:
     assert "All hosts" not in buttons(view)
 
 
+def test_the_last_lines_stay_in_the_end() -> None:
+    """A style sheet takes them away when something else stands below: till then the page would jump."""
+    view = painted(Run().end("ok", "ok", "ok"))
+    view.close()
+    assert "line of web1" in text(view)
+    assert any("opskit-lines-last" in widget.value for widget in inside(boxed(view)) if isinstance(widget, HTML))
+
+
 def test_cancel_ends_all_or_the_chosen_hosts() -> None:
     """Its words say which; it is gone when the run has ended."""
     run = Run()
     view = painted(run)
     assert set(buttons(view)) == {"Cancel", "Rollback"}
-    choose(view, 1)
+    grid(view).index = 1
+    cancels = [buttons(view)["Cancel web2"], buttons(view)["Cancel"]]
     press(view, "Cancel web2")
     press(view, "Cancel")
     assert run.cancelled == [("web2",), None]
@@ -283,8 +311,8 @@ def test_cancel_ends_all_or_the_chosen_hosts() -> None:
     view.close()
     assert "Cancel" not in buttons(view)
     assert "Cancelling" not in text(view)
-    panel_of(view)._cancel.click()  # as a click that came late
-    panel_of(view)._cancel_chosen.click()
+    for late in cancels:
+        late.click()
     assert len(run.cancelled) == 2
 
 
@@ -308,13 +336,109 @@ def test_a_rollback_says_what_it_undoes_and_asks() -> None:
     view = painted(run)
     press(view, "Rollback")
     told = text(view)
-    assert "It still runs, and is cancelled first. This undoes 3 of 4 steps, newest first:web[1-2]: rm acall()" in told
+    assert "It still runs, and is cancelled first: what it has sent until then is undone, too." in told
+    assert "This undoes at least 3 of 4 steps, newest first:web[1-2]: rm acall()" in told
     assert "1 step without an undo, which stay as they are:web3: date" in told
     assert buttons(view)["Rollback"].disabled
     answer(view, "No")
     assert not run.why
     assert "No" not in buttons(view)
     assert not buttons(view)["Rollback"].disabled
+
+
+def test_a_second_click_begins_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page learns late that a button is disabled, or gone: a double click retries once, asks once, writes once."""
+    monkeypatch.chdir(tmp_path)
+    goes_on = threading.Event()
+    run = Run()
+
+    def again(rows: Sequence[HostResult]) -> Results:
+        assert goes_on.wait(5)
+        return Run.run_again(run, rows)
+
+    run.run_again = again  # type: ignore[method-assign]  # it waits
+    view = painted(run.end("ok", "ok", "failed"))
+    view.close()
+    retry, rollback = buttons(view)["Retry failed"], buttons(view)["Rollback"]
+    retry.click()
+    retry.click()
+    rollback.click()
+    goes_on.set()
+    settled(view, set())
+    assert len(run.again) == 1
+    assert "No" not in buttons(view)
+    press(view, "Rollback")
+    buttons(view)["Yes, roll back"].click()
+    rollback.click()
+    until(lambda: "No" not in buttons(view))
+    settled(view, set())
+    assert "No" not in buttons(view)
+    assert len(run.why) == 1
+    press(view, "Export")
+    form = buttons(view)["Markdown"]
+    form.click()
+    form.click()
+    settled(view, set())
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_yes_to_what_has_changed_is_asked_again() -> None:
+    """What is undone is what was shown."""
+    run = Run().end("ok", "ok", "ok")
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    run.outlook = replace(run.outlook, undone=UNDONE[:1])
+    buttons(view)["Yes, roll back"].click()
+    until(lambda: "This undoes 2 of 3" in text(view))
+    assert not run.why
+    answer(view, "Yes, roll back")
+    assert len(run.why) == 1
+
+
+def test_a_question_is_asked_anew_when_the_run_has_ended() -> None:
+    """Until then what is undone may become more, and it says so."""
+    run = Run()
+    view = painted(run)
+    press(view, "Rollback")
+    assert "It still runs" in text(view)
+    assert "at least 3 of 4" in text(view)
+    run.end("ok", "ok", "ok")
+    view.close()
+    until(lambda: "This undoes 3 of 4" in text(view))
+    assert "It still runs" not in text(view)
+    answer(view, "No")
+    assert not run.why
+
+
+def test_yes_while_it_runs_is_not_asked_again_because_it_goes_on() -> None:
+    """It is expected to do more until it is cancelled."""
+    run = Run()
+    view = painted(run)
+    press(view, "Rollback")
+    run.outlook = replace(run.outlook, undone=UNDONE[:1])
+    answer(view, "Yes, roll back")
+    assert len(run.why) == 1
+
+
+def test_a_rollback_shows_how_far_it_is_of_all() -> None:
+    """Of as many undos as were shown before, not of those that have begun."""
+    goes_on = threading.Event()
+
+    def undo() -> Results:
+        run.progress.apply(events.UndoStarted(run.steps[0]))
+        assert goes_on.wait(5)
+        return Results(())
+
+    run = Run().end("ok", "ok", "ok")
+    run.undo = undo
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    buttons(view)["Yes, roll back"].click()
+    until(lambda: "rolling back1 running, 2 left" in text(view))
+    goes_on.set()
+    settled(view, set())
 
 
 def test_later_work_on_the_same_hosts_is_in_the_question() -> None:
@@ -346,6 +470,16 @@ def test_a_rollback_is_done_once_and_says_by_whom(displays: Displays, monkeypatc
     assert "opskit rollback" not in displays.last
 
 
+def test_the_end_of_a_rollback_is_told_once(displays: Displays) -> None:
+    """The widgets hide their line where the static display has it; a page that was loaded since hears of them alone."""
+    view = painted(Run().end("ok", "ok", "ok"))
+    view.close()
+    press(view, "Rollback")
+    answer(view, "Yes, roll back")
+    (name,) = re.findall('<div class="(opskit-[0-9a-f]{8})">', displays.updates[-1]["text/html"])
+    assert f".opskit-view .{name}{{display:none}}" in sheets(view)
+
+
 def test_an_incomplete_rollback_can_be_tried_again() -> None:
     """What it came to is told, with its rows."""
 
@@ -362,7 +496,7 @@ def test_an_incomplete_rollback_can_be_tried_again() -> None:
     answer(view, "Yes, roll back")
     assert "✘ rollback incomplete: 0 of 1 undone (by" in text(view)
     assert "busy" in text(view)
-    assert not buttons(view)["Rollback"].disabled
+    assert not buttons(view)["Roll back the rest"].disabled
 
 
 def test_what_comes_up_on_the_way_is_asked_in_the_view() -> None:
@@ -418,7 +552,7 @@ def test_what_failed_is_retried_within_the_view() -> None:
     places: list[object] = []
 
     def again(rows: Sequence[HostResult]) -> Results:
-        places.append(views.place.get())
+        places.append(views.standing_in.get())
         return Run.run_again(run, rows)
 
     run.run_again = again  # type: ignore[method-assign]  # it is noted on the way
@@ -431,7 +565,7 @@ def test_what_failed_is_retried_within_the_view() -> None:
     assert [isinstance(place, VBox) for place in places] == [True]
     assert "2 hosts" in text(view)
     assert "Retry failed" not in buttons(view)
-    assert views.place.get() is None
+    assert views.standing_in.get() is None
 
 
 def test_a_retry_that_fails_can_be_tried_again() -> None:
@@ -452,19 +586,70 @@ def test_a_retry_that_fails_can_be_tried_again() -> None:
     assert [len(rows) for rows in run.again] == [2, 1]
 
 
+def test_no_to_a_retry_leaves_the_button() -> None:
+    """Nothing was run, and so the rows are what they were."""
+
+    def refuse(rows: Sequence[HostResult]) -> Results:
+        raise Cancelled(
+            "not confirmed: nothing was sent", Results((HostResult("web2", None, "uptime", "not_started"),))
+        )
+
+    run = Run()
+    run.run_again = refuse  # type: ignore[method-assign]  # somebody says no
+    view = painted(run.end("ok", "failed", "ok"))
+    view.close()
+    press(view, "Retry failed")
+    assert "✘ not confirmed: nothing was sent" in text(view)
+    assert "Retry failed" in buttons(view)
+    assert "not started" not in text(view)
+
+
+def test_a_retry_is_what_the_transaction_says() -> None:
+    """A run of a transaction that has ended is run again outside of it: whoever began it knows how."""
+    retried: list[Results] = []
+
+    def retry(rows: Results) -> Results:
+        retried.append(rows)
+        return rows
+
+    view = painted(Run(retry=retry).end("ok", "failed", "ok"))
+    view.close()
+    press(view, "Retry failed")
+    assert len(retried) == 1
+
+
+def test_after_a_retry_its_rows_are_the_newest(
+    displays: Displays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chosen host shows them, Export writes them, and the static display says that there are some."""
+    monkeypatch.chdir(tmp_path)
+    view = painted(Run().end("ok", "failed", "timeout"))
+    view.close()
+    grid(view).index = 1
+    assert "said by web2" in text(view)
+    press(view, "Retry failed")
+    assert "said by web2" not in text(view)
+    assert "retried: 2 ok (01TX2)" in displays.last
+    press(view, "Export")
+    press(view, "Markdown")
+    written = next(tmp_path.iterdir()).read_text()
+    assert "failed" not in written
+    assert "said by web1" in written
+
+
 def test_a_view_within_another_keeps_its_bars(displays: Displays) -> None:
     """It has no display of its own, and leaves the retry to the one around it."""
     around = VBox()
-    token = views.place.set(around)
+    token = views.standing_in.set(around)
     try:
         run = Run()
         view = painted(run)
     finally:
-        views.place.reset(token)
+        views.standing_in.reset(token)
     run.end("ok", "ok", "failed")
     view.close()
     assert not displays.first
-    assert around.children == (panel_of(view).box,)
+    assert around.children == (boxed(view),)
     assert "chunk 1/1" in text(view)
     assert "Retry failed" not in buttons(view)
 
@@ -495,6 +680,47 @@ def test_exports_never_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_where_nothing_can_be_written_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as in a folder that is gone."""
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    view = painted(Run().end("ok", "ok", "ok"))
+    view.close()
+    press(view, "Export")
+    press(view, "Markdown")
+    assert "nothing can be written in the working folder: No such file or directory; os.chdir(...)" in text(view)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_undos_there_is_no_rollback(displays: Displays) -> None:
+    """Neither a button, nor a word of it."""
+    view = painted(Run(undo=None))
+    assert set(buttons(view)) == {"Cancel"}
+    told = str(displays.first)
+    view.close()
+    assert "opskit rollback" not in told + str(displays.updates) + text(view)
+
+
+def test_views_of_one_cell_stand_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widgets of each follow its static display, though two are painted at once."""
+    made: list[str] = []
+    others: list[threading.Thread] = []
+
+    def display(data: dict[str, Any], **_: Any) -> Displays:
+        made.append("widgets" if len(data) == 3 else "static")
+        if not others:
+            others.append(threading.Thread(target=painted, args=(Run(),)))
+            others[0].start()
+            others[0].join(0.1)
+        return Displays()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    painted(Run())
+    others[0].join()
+    assert made == ["static", "widgets"] * 2
+
+
 def test_it_says_where_clicks_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second after it was opened, until one has come."""
     now = 1000.0
@@ -505,7 +731,7 @@ def test_it_says_where_clicks_do_not_come(monkeypatch: pytest.MonkeyPatch) -> No
     now += 2
     view.paint()
     assert "interrupt the kernel" in text(view)
-    choose(view, 0)
+    grid(view).index = 0
     now += 1
     view.paint()
     assert "interrupt the kernel" not in text(view)
@@ -552,7 +778,7 @@ def test_what_the_front_end_can_do_is_known(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_transaction_asks_the_journal_only_when_something_has_ended(displays: Displays) -> None:
     """What can be undone costs a look into the journal; the last look says how it ended."""
     asked: list[Outlook] = []
-    states = ["running", "running", "rolled back"]
+    states = ["running", "succeeded", "rolled back"]
 
     def outlook() -> Outlook:
         asked.append(Outlook(states[len(asked)], undone=UNDONE))
@@ -569,9 +795,25 @@ def test_a_transaction_asks_the_journal_only_when_something_has_ended(displays: 
     works.append(run_part("ok"))
     view.paint()
     assert len(asked) == 2
+    assert "succeeded3 of 3 steps can be undone✔ okuptime1 s" in displays.last  # so it is in the saved notebook
     view.close()
     assert len(asked) == 3
     assert "rolled back" in displays.last
+
+
+def test_a_journal_that_fails_ends_no_view() -> None:
+    """What was known before is shown, and how it ended."""
+
+    def outlook() -> Outlook:
+        raise JournalError("the journal can't be read")
+
+    run = Run(cancel=None)
+    view = NotebookView(replace(run.shown, progress=Progress("deploy", "transaction deploy"), outlook=outlook))
+    view.paint()
+    view.close()
+    assert "transaction deploy" in text(view)
+    press(view, "Rollback")
+    assert "the journal can't be read" in text(view)
 
 
 def run_part(status: Any) -> Any:
@@ -581,8 +823,8 @@ def run_part(status: Any) -> Any:
     return WorkProgress("uptime", status, 1.0, ())
 
 
-def test_old_views_keep_no_widgets() -> None:
-    """The newest ones keep their buttons; of others ipywidgets, and the process, remember nothing."""
+def test_old_views_keep_no_widgets(displays: Displays) -> None:
+    """The newest ones keep their buttons; others say so, and ipywidgets, and the process, remember nothing of them."""
     before = len(ipywidgets_widget._instances)
     view: NotebookView | None = painted(Run().end("ok", "failed", "ok"))
     assert view is not None
@@ -590,12 +832,14 @@ def test_old_views_keep_no_widgets() -> None:
     press(view, "Export")
     press(view, "Retry failed")
     press(view, "Rollback")  # and nobody answers
-    forgotten = weakref.ref(panel_of(view))
+    forgotten = weakref.ref(view._panel)
     view, with_it = None, len(ipywidgets_widget._instances)
     painted(Run().end("ok", "ok", "ok")).close()
     of_another = len(ipywidgets_widget._instances) - with_it
     for _ in range(MOST_KEPT - 1):
         painted(Run().end("ok", "ok", "ok")).close()
+    too_old = [update["text/html"] for update in displays.updates if "too old for buttons" in update["text/html"]]
+    assert ["opskit rollback 01TX" in told for told in too_old] == [True]
     for thread in threading.enumerate():
         if thread.name == "opskit-button":
             thread.join(5)

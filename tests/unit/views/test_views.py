@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import IPython
@@ -19,8 +20,8 @@ from opskit.progress import MOST_CELLS, Cell, ChunkProgress, Progress, WorkProgr
 from opskit.rendering.escape import css_string
 from opskit.settings import Settings
 from opskit.showing import Alike, Outlook, Shown, Tail
-from opskit.views import facts, markup, notebook, terminal
-from opskit.views.now import last_lines, shown_chunks
+from opskit.views import account, markup, notebook, terminal
+from opskit.views.figures import last_lines, shown_chunks
 from opskit.work.draft import Draft
 from tests.elements import Elements
 
@@ -58,7 +59,7 @@ def shown(found: Progress, tails: Sequence[Tail] = (), **more: Any) -> Shown:
 def on_a_page(what: Shown, seconds: float = 12.3) -> str:
     """The text of the notebook's view."""
     parts = what.works()
-    return Elements(facts.as_html(what, seconds, parts, None)).text
+    return Elements(account.as_html(what, seconds, parts, None)).text
 
 
 def in_a_terminal(what: Shown, seconds: float = 12.3) -> str:
@@ -164,9 +165,32 @@ def test_commands_stand_under_their_task() -> None:
     runs = [progress(3, started=3, ended=("ok", "failed")) for _ in range(7)]
     parts = [WorkProgress("old", "ok", 1, ()), *(WorkProgress("deploy", "running", 1, runs) for _ in range(40))]
     text = on_a_page(shown(Progress(chunks=[ChunkProgress(2, running=1)]), works=lambda: parts))
-    assert "1 earlier ones" in text
+    assert "1 not shown" in text
     assert "2 earlier commands" in text
     assert text.count("uptime✘ 1 failed✔ 1 ok1 running") == 40 * 5
+
+
+def test_of_many_tasks_it_says_how_many_are_not_shown() -> None:
+    """Who shows a session picks those that matter now; the others are counted."""
+    parts = [WorkProgress("deploy", "running", 1, ())]
+    text = on_a_page(shown(Progress(chunks=[ChunkProgress(600), ChunkProgress(600)]), works=lambda: parts))
+    assert "1,199 not shown" in text
+
+
+def test_what_undoes_it_names_the_whole() -> None:
+    """A part has no id that the commands take; where nothing can be undone, nothing is named."""
+    part = replace(shown(progress(undo="rm x")), transaction="01TX.3")
+    assert account.what_undoes(part, None) == (
+        "`opskit rollback 01TX` in a terminal, or `%opskit rollback 01TX` in any notebook, "
+        "undoes all of the transaction that it is a part of."
+    )
+    assert account.what_undoes(shown(progress(undo="rm x")), None).endswith("undoes it.")
+    assert account.what_undoes(shown(progress()), None) == ""
+    tasks = shown(Progress("both", "both"))
+    assert account.what_undoes(tasks, Outlook("running"))
+    tasks.progress.finish()
+    assert account.what_undoes(tasks, Outlook("succeeded")) == ""
+    assert account.what_undoes(tasks, Outlook("succeeded", "", [Alike("call()", ())]))
 
 
 def test_of_many_commands_the_first_ones_are_told() -> None:
@@ -183,9 +207,9 @@ def test_a_transaction_tells_what_can_be_undone() -> None:
     outlook = Outlook(
         "rolling back", "", [Alike("rm x", ("web1", "web2")), Alike("call()", ())], [Alike("date", ("web1",))]
     )
-    text = Elements(facts.as_html(what, 12, (), outlook)).text
+    text = Elements(account.as_html(what, 12, (), outlook)).text
     assert text == "transaction deploy01TXrolling back3 of 4 steps can be undone"
-    assert facts.as_text(what, 12, (), Outlook("succeeded")) == "transaction deploy  01TX  succeeded"
+    assert account.as_text(what, 12, (), Outlook("succeeded")) == "transaction deploy  01TX  succeeded"
 
 
 @BOTH
@@ -202,7 +226,7 @@ def test_hostile_text_is_shown_as_text(drawn: Callable[[Shown], str]) -> None:
 def test_hostile_text_brings_no_element_into_a_page() -> None:
     """S1: nothing but what the view itself draws with."""
     parts = [WorkProgress(f"task {EVIL}", "ok", 1, [progress(name=EVIL)])]
-    page = Elements(facts.as_html(shown(progress(started=1, name=EVIL)), 1, parts, None))
+    page = Elements(account.as_html(shown(progress(started=1, name=EVIL)), 1, parts, None))
     assert page.tags == {"div", "span", "b", "code"}
 
 

@@ -54,13 +54,17 @@ def seconds_left(progress: Progress, elapsed: float) -> float | None:
     return elapsed * (total - ended) / ended if 0 < ended < total else None
 
 
-def told_time(progress: Progress, elapsed: float) -> str:
+def time_in_words(progress: Progress, elapsed: float) -> str:
     """How long it has taken, and how long it will take yet."""
     left = seconds_left(progress, elapsed)
-    return f"{told_seconds(elapsed)}, about {told_seconds(left)} left" if left is not None else told_seconds(elapsed)
+    return (
+        f"{seconds_in_words(elapsed)}, about {seconds_in_words(left)} left"
+        if left is not None
+        else seconds_in_words(elapsed)
+    )
 
 
-def told_seconds(seconds: float) -> str:
+def seconds_in_words(seconds: float) -> str:
     """Such as `12 s`, or `2 min 5 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opskit.rendering.escape import one_line
 from opskit.rendering.palette import LOOKS
-from opskit.results import WORST_FIRST
+from opskit.results.result import worst_first
+from opskit.showing import MOST_WORKS
 from opskit.views import markup
-from opskit.views.now import shown_chunks, told_time
+from opskit.views.figures import shown_chunks, time_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,25 @@ if TYPE_CHECKING:
     from opskit.showing import Outlook, Shown
 
 
-def is_undone(outlook: Outlook | None) -> bool:
-    """Whether nothing is left to undo, for good."""
-    return outlook is not None and bool(outlook.ended)
+def may_be_undone(shown: Shown, outlook: Outlook | None) -> bool:
+    """Whether a rollback has something to undo, or may have before the end.
+
+    Args:
+        shown: What it would undo.
+        outlook: What it would do, where that is known; after the end it is as of then.
+    """
+    if outlook is not None and (outlook.ended or (shown.progress.over and not outlook.undone)):
+        return False
+    return shown.progress.undoable != 0
+
+
+def what_undoes(shown: Shown, outlook: Outlook | None) -> str:
+    """How it is undone without buttons, in words; empty if nothing can be. A part is undone with the whole."""
+    if not may_be_undone(shown, outlook):
+        return ""
+    whole, _, part = shown.transaction.partition(".")
+    undoes = "undoes all of the transaction that it is a part of" if part else "undoes it"
+    return f"`opskit rollback {whole}` in a terminal, or `%opskit rollback {whole}` in any notebook, {undoes}."
 
 
 def as_html(
@@ -43,11 +59,12 @@ def as_html(
     if shown.is_transaction:
         head = markup.heading(None, progress.title, *_transaction(shown, outlook))
     else:
-        told = (told_time(progress, seconds), *([shown.transaction] if progress.over else []))
+        told = (time_in_words(progress, seconds), *([shown.transaction] if progress.over else []))
         head = markup.heading(
             progress.status, progress.title, *told, is_command=progress.name is None and bool(progress.cells)
         )
-    return markup.framed(head, markup.bars(progress), markup.works(works), name=name)
+    total = sum(chunk.total for chunk in progress.chunks) if works else 0
+    return markup.framed(head, markup.bars(progress), markup.works(works, total), name=name)
 
 
 def as_text(shown: Shown, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> str:
@@ -55,18 +72,16 @@ def as_text(shown: Shown, seconds: float, works: Sequence[WorkProgress], outlook
     progress = shown.progress
     look = LOOKS[progress.status]
     said = _transaction(shown, outlook) if shown.is_transaction else (f"{look.symbol} {look.word}",)
-    time = () if shown.is_transaction else (told_time(progress, seconds),)
-    lines = ["  ".join((one_line(progress.title, markup.TITLE), *said, *time))]
+    time = () if shown.is_transaction else (time_in_words(progress, seconds), shown.transaction)
+    lines = ["  ".join((markup.titled(progress.title), *said, *time))]
     for number, chunk in shown_chunks(progress):
         counts = (
-            f"{LOOKS[status].symbol} {chunk.ended[status]:,} {LOOKS[status].word}"
-            for status in WORST_FIRST
-            if chunk.ended[status]
+            f"{LOOKS[status].symbol} {count:,} {LOOKS[status].word}" for status, count in worst_first(chunk.ended)
         )
         lines.append("  ".join((f"chunk {number}/{len(progress.chunks)}", *counts)))
-    for work in works[-markup.WORKS :]:
+    for work in works[-MOST_WORKS:]:
         look = LOOKS[work.status]
-        lines.append(f"  {look.symbol} {look.word}  {one_line(work.title, markup.TITLE)}")
+        lines.append(f"  {look.symbol} {look.word}  {markup.titled(work.title)}")
     return "\n".join(lines)
 
 
@@ -74,11 +89,11 @@ def _undoable(outlook: Outlook) -> str:
     """How much of what was sent a rollback undoes, in words; empty if nothing was sent."""
     undone = sum(alike.steps for alike in outlook.undone)
     whole = undone + sum(alike.steps for alike in outlook.kept)
-    return f"{undone:,} of {markup.told_steps(whole)} can be undone" if whole else ""
+    return f"{undone:,} of {markup.steps_in_words(whole)} can be undone" if whole else ""
 
 
 def _transaction(shown: Shown, outlook: Outlook | None) -> tuple[str, ...]:
     if outlook is None:
         return (shown.transaction,)
-    undoable = "" if is_undone(outlook) else _undoable(outlook)
+    undoable = "" if outlook.ended else _undoable(outlook)
     return tuple(filter(None, (shown.transaction, outlook.state, undoable)))
