@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from opskit import session
+from opskit import session, views
 from opskit.errors import Cancelled, CommandError, OpskitError, PlanError
 from opskit.fleet.names import Names
 from opskit.notebook import cell as cell_text
@@ -100,6 +100,7 @@ class OpskitMagics(Magics):
         return draft, names
 
     def _outcome(self, draft: Draft, flags: flag_text.Flags) -> Results | Plan | Handle | None:
+        silent = views.silent.set(flags.quiet)
         try:
             outcome = session.execute(draft)
         except (CommandError, Cancelled, KeyboardInterrupt) as error:
@@ -108,6 +109,8 @@ class OpskitMagics(Magics):
                 if len(results) and not flags.quiet:
                     display(results)
             raise
+        finally:
+            views.silent.reset(silent)
         self._keep(flags.out, outcome)
         return None if flags.quiet else outcome
 

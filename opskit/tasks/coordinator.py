@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from opskit.bridge.task_loop import TaskLoop
 from opskit.bridge.task_output import diverted
@@ -19,6 +19,7 @@ from opskit.rendering.escape import said_by
 from opskit.results import Results
 from opskit.scopes import outside
 from opskit.settings import current
+from opskit.showing import MOST_WORKS
 from opskit.undoing.undos import Callback
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from opskit.scopes import Scope
     from opskit.tasks.task import Task
     from opskit.work.options import Hosts
-
-
-MOST_SHOWN: Final = 40
-"""Up to so many tasks all are shown; of more, at most so many."""
 
 
 class Coordinator:
@@ -84,10 +81,10 @@ class Coordinator:
 
     def works(self) -> list[WorkProgress]:
         """The tasks; of many the newest of those that run or went wrong."""
-        if len(self._tasks) <= MOST_SHOWN:
+        if len(self._tasks) <= MOST_WORKS:
             return [task.how_far() for task in self._tasks]
         notable = [task for task in self._tasks if task.status not in ("ok", "not_started")]
-        return [task.how_far() for task in notable[-MOST_SHOWN:]]
+        return [task.how_far() for task in notable[-MOST_WORKS:]]
 
     def cancel(self, hosts: Hosts) -> None:
         """End the tasks' remote work, on these hosts; None: on all, and begin nothing any more.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opskit import views
 from opskit.bridge.own_thread import in_own_thread
 from opskit.engine.ports import DEAD_MAN_SECONDS
 from opskit.engine.run import Run
@@ -174,7 +175,9 @@ class Compensation:
         attempt, begun = tries(account) + 1, datetime.now(UTC)
         intent = Intent(self._transaction, entry.seq, True, attempt, self._epoch, begun)
         self._writer.expect_lease(await self._writer.write([intent]))
-        error = await in_own_thread(partial(known.context.copy().run, _called, known))
+        context = known.context.copy()
+        context.run(views.silent.set, True)
+        error = await in_own_thread(partial(context.run, _called, known))
         row = HostResult(
             "",
             entry.branch,

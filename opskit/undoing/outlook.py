@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from opskit.record.claiming import already_undone
 from opskit.record.moves import words
 from opskit.record.standing import was_sent
+from opskit.rendering.alike import as_template
 from opskit.showing import Alike, Outlook
 from opskit.undoing.order import entries, within
 
@@ -50,8 +50,7 @@ def _alike(commands: Iterable[tuple[str, str | None]]) -> list[Alike]:
     """Those that differ in their host's name alone are one; of a single host the command is as it is."""
     groups: dict[str, list[tuple[str, str | None]]] = {}
     for text, host in commands:
-        own = None if host is None else rf"(?<![\w-]){re.escape(host)}(?![\w-])"
-        groups.setdefault(text if own is None else re.sub(own, "{{ server.name }}", text), []).append((text, host))
+        groups.setdefault(text if host is None else as_template(text, host), []).append((text, host))
     return [
         Alike(group[0][0] if len(group) == 1 else text, tuple(host for _, host in group if host is not None))
         for text, group in groups.items()

@@ -32,8 +32,14 @@ class View(Protocol):
         """Show how it ended, or make room; only after it was painted, and `paint` may show it again."""
 
 
+silent: Final[ContextVar[bool]] = ContextVar("opskit_views_silent", default=False)
+"""Whether nothing that begins here is shown: somebody wants it quiet, or shows what it belongs to."""
+
+
 def choose(shown: Shown) -> View | None:
     """The view that fits where the caller is: a notebook's kernel, a terminal, or none."""
+    if silent.get():
+        return None
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None and getattr(shell, "kernel", None) is not None:

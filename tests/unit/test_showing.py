@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -272,3 +272,24 @@ def test_each_rollback_counts_its_own_undos(answering: Any, seen: list[Shown]) -
     bad.clear()
     shown.rollback("the test")
     assert shown.progress.undone.ended == {"ok": 3}
+
+
+def test_what_an_undo_function_runs_shows_nothing(answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view of the rollback is the one that there is."""
+    answering(lambda host, command: Reply())
+    silent: list[bool] = []
+    monkeypatch.setattr(views, "choose", lambda _: silent.append(views.silent.get()))
+    with opskit.transaction() as tx:
+        opskit.run("x", hosts=FLEET)
+        tx.on_rollback(opskit.run, "undo x", hosts=FLEET)
+    tx.rollback()
+    assert silent == [False, True]
+
+
+def test_silence_chooses_no_view() -> None:
+    """Neither in a kernel nor in a terminal."""
+    token = views.silent.set(True)
+    try:
+        assert views.choose(cast("Shown", None)) is None
+    finally:
+        views.silent.reset(token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from time import process_time
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -121,9 +121,9 @@ def test_long_output_is_cut_and_folded_away() -> None:
         row("web1", stdout="x" * 10_000_000),
         row("web2", "failed", stderr="line\n" * 1000 + "the reason\n", exit_code=1),
     ]
-    began = process_time()
+    began = thread_time()
     markup = html_of(*rows)
-    assert process_time() - began < 2
+    assert thread_time() - began < 2
     assert len(markup) < 30_000
     assert "9,994,000 characters left out" in markup
     assert re.search(r"<details><summary[^>]*>.*1,001 lines.*the reason.*</summary><pre", markup)
@@ -177,9 +177,9 @@ def test_ten_thousand_rows_are_shown_at_once(different: bool) -> None:
         )
         for n in range(10_000)
     ]
-    began = process_time()
+    began = thread_time()
     markup = html_of(*rows)
-    assert process_time() - began < 0.6
+    assert thread_time() - began < 0.6
     assert markup.count("<tr") == (101 if different else 2)
     assert ("9,900 more outcomes, 9,900 hosts" in markup) is different
     assert len(repr(Results(tuple(rows))).split("\n")) < 250
