@@ -235,7 +235,8 @@ class Panel:
         """Show the buttons that can do something now; and have at hand what to say when none can any more."""
         shown, chosen = self._shown, bool(self._chosen)
         runs = shown.cancel is not None and not self.is_over
-        undoes = shown.rollback is not None and account.may_be_undone(shown, self._outlook)
+        # Also where nothing has an undo: whoever presses it is told what was sent and stays.
+        undoes = shown.rollback is not None and not (self._outlook is not None and self._outlook.ended)
         with self._stage.guard:
             for button, is_possible in (
                 (self._cancel, runs),

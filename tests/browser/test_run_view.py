@@ -142,7 +142,6 @@ def test_a_rollback_asks_first_and_works_after_a_reload(lab: Lab, tmp_path: Path
     notebook.run_cell(3)
     notebook.wait_idle()
     said(notebook, 3, "3 running")
-    assert button(notebook, 3, "Rollback").count() == 0
     button(notebook, 1, "Rollback").dblclick()
     said(notebook, 1, "This undoes 3 of 3 steps")
     button(notebook, 1, "No").click()
