@@ -105,7 +105,7 @@ def test_several_lines_stop_at_the_first_that_fails(way: Way) -> None:
 
 @ways
 @settings(max_examples=15)
-@given(value=awkward, name=st.sampled_from(["A", "HOME", "x_1"]))
+@given(value=awkward.filter(lambda value: masking.MASK not in value), name=st.sampled_from(["A", "HOME", "x_1"]))
 def test_values_of_the_environment_arrive_as_they_are(way: Way, value: str, name: str) -> None:
     """A19, P17, S8: nothing in a value is expanded, executed or lost."""
     done = run(way(step("env -0", env={name: value})))
