@@ -48,7 +48,7 @@ def test_progress_is_shown_while_it_runs(lab: Lab) -> None:
     notebook.run_cell(0)
     notebook.wait_idle(60)
     notebook.run_cell(1)
-    progress = notebook.cell(1).locator(".opskit-progress")
+    progress = notebook.cell(1).locator(".opskit-progress:visible")
     progress.get_by_text("chunk 2/3").wait_for(timeout=15_000)
     notebook.screenshot("progress")
     notebook.wait_idle(60)
