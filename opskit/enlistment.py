@@ -50,14 +50,13 @@ class Enlistment:
     def __init__(self, kind: Kind, plan: Plan) -> None:
         self._plan = plan
         self.scope = opened(kind, plan.name)
-        self._outer = self.scope.parent
         self._told: list[str] = []
         self.rolled_back: bool | None = None
 
     def hold(self, run: Work) -> None:
         """Let the transaction around know of the run, which can be cancelled and read from now on."""
-        if self._outer is not None:
-            self._outer.hold(run)
+        if self.scope.parent is not None:
+            self.scope.parent.hold(run)
 
     def journal(
         self,

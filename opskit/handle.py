@@ -125,7 +125,7 @@ class Handle:
             with self._questions.heard(), self._painter.watched():
                 bridge.block(self._future, self._tick, self._cancel, timeout)
                 if self._undone is not None:
-                    bridge.block(self._undone, lambda: None, _wait_no_more, timeout)
+                    bridge.block(self._undone, interrupted=_wait_no_more, timeout=timeout)
         except KeyboardInterrupt as interrupt:
             give_results(interrupt, self._finish())
             self._note(interrupt)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from opskit import events
 from opskit.masking import mask
 from opskit.rendering.alike import as_template
-from opskit.results import WORST_FIRST
+from opskit.results.result import worst
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,13 +24,12 @@ MOST_CELLS: Final = 400
 """Up to so many hosts each has a cell of its own; of more, several share one."""
 
 _GOOD: Final = frozenset({"not_started", "running", "ok", "skipped"})
-_SERIOUSNESS: Final = {status: number for number, status in enumerate(WORST_FIRST)}
 
 
 def foremost(statuses: Collection[Status]) -> Status:
     """The one that matters most: something went wrong, something runs, something waits; else `ok`."""
     if not _GOOD.issuperset(statuses):
-        return min(set(statuses) - _GOOD, key=_SERIOUSNESS.__getitem__)
+        return worst(set(statuses) - _GOOD)
     return next((status for status in ("running", "not_started") if status in statuses), "ok")
 
 
@@ -172,8 +171,7 @@ class Progress:
         host.running += running
         if ended is not None:
             host.left -= 1
-            if host.worst is None or _SERIOUSNESS[ended] < _SERIOUSNESS[host.worst]:
-                host.worst = ended
+            host.worst = ended if host.worst is None else worst((host.worst, ended))
         host.cell.counts[before] -= 1
         host.cell.counts[host.status] += 1
 

@@ -139,7 +139,7 @@ class Parallelize:
         timeout = patience(timeout)
         try:
             with self._painter.watched():
-                bridge.block(coordinator.ended, _nothing, self._interrupted(KeyboardInterrupt), timeout)
+                bridge.block(coordinator.ended, interrupted=self._interrupted(KeyboardInterrupt), timeout=timeout)
         except KeyboardInterrupt as interrupt:
             self._leave(coordinator, interrupt)
             raise
@@ -153,7 +153,7 @@ class Parallelize:
         coordinator = self._begun
         try:
             with self._painter.watched():
-                await bridge.awaiting(coordinator.ended, _nothing, self._interrupted(asyncio.CancelledError))
+                await bridge.awaiting(coordinator.ended, cancelled=self._interrupted(asyncio.CancelledError))
         except asyncio.CancelledError as cancellation:
             self._leave(coordinator, cancellation)
             raise
@@ -323,7 +323,3 @@ class Parallelize:
         if coordinator.error is not None:
             raise coordinator.error
         return coordinator.results()
-
-
-def _nothing() -> None:
-    """Nobody is asked anything while tasks run: their own calls ask."""

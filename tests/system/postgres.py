@@ -157,6 +157,18 @@ def server() -> Iterator[Server]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def database_name(server: Server) -> str:
+    """The database that the tests of a module share: to make one takes longer than to clear it."""
+    return server.journal()
+
+
+@pytest.fixture
+def journal(server: Server, database_name: str) -> URL:
+    """Where the journal is; with nothing in it."""
+    return server.cleared(database_name)
+
+
 @pytest.fixture
 def leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """As short as the programs of the crash tests have them."""

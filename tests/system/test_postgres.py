@@ -60,18 +60,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 server = postgres.server
-
-
-@pytest.fixture(scope="module")
-def name(server: Server) -> str:
-    """The database that these tests share."""
-    return server.journal()
-
-
-@pytest.fixture
-def journal(server: Server, name: str) -> URL:
-    """Where the journal is; with nothing in it."""
-    return server.cleared(name)
+database_name = postgres.database_name
+journal = postgres.journal
 
 
 @pytest.fixture
@@ -108,15 +98,17 @@ def engine_of(store: Store) -> Engine:
 # Who may open it
 
 
-def test_who_may_not_connect_is_told_why(server: Server, name: str) -> None:
+def test_who_may_not_connect_is_told_why(server: Server, database_name: str) -> None:
     """A wrong password, an unknown role, a missing database, a server that is not there: each in one line."""
-    assert f"does not let {PROTECTED} in with that password" in fails(server.url(name, PROTECTED, "not " + PASSWORD))
-    assert "asks for a password: put one into the URL" in fails(server.url(name, PROTECTED))
-    assert "knows no role 'nobody'" in fails(server.url(name, "nobody"))
+    assert f"does not let {PROTECTED} in with that password" in fails(
+        server.url(database_name, PROTECTED, "not " + PASSWORD)
+    )
+    assert "asks for a password: put one into the URL" in fails(server.url(database_name, PROTECTED))
+    assert "knows no role 'nobody'" in fails(server.url(database_name, "nobody"))
     assert "make its database by `createdb none`" in fails(server.url("none"))
-    gone = server.url_by(1, name)
+    gone = server.url_by(1, database_name)
     assert "can't be reached (connection to server at" in fails(gone.set(password=PASSWORD))
-    Store(server.url(name, PROTECTED, PASSWORD).set(username=SUPERUSER)).close()
+    Store(server.url(database_name, PROTECTED, PASSWORD).set(username=SUPERUSER)).close()
 
 
 def test_a_database_without_tables_is_told_how_to_get_them(server: Server) -> None:

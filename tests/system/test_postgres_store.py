@@ -19,22 +19,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 server = postgres.server
+database_name = postgres.database_name
+journal = postgres.journal
 
 for cases in (test_claiming, test_outlines, test_store):
     globals().update({name: case for name, case in vars(cases).items() if name.startswith("test_")})
 test_a_fork_has_a_store_of_its_own = test_owner.test_a_fork_has_a_store_of_its_own
-
-
-@pytest.fixture(scope="module")
-def database(server: Server) -> str:
-    """The database that all of these share: to make one takes longer than to clear it."""
-    return server.journal()
-
-
-@pytest.fixture
-def journal(server: Server, database: str) -> URL:
-    """Where the journal is; with nothing in it."""
-    return server.cleared(database)
 
 
 @pytest.fixture

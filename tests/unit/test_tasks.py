@@ -20,6 +20,7 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, bridge, shared, views
+from opskit.bridge import nesting
 from opskit.bridge.task_output import in_task
 from opskit.errors import (
     Cancelled,
@@ -41,6 +42,7 @@ from opskit.testing import Reply, ScriptedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from opskit.progress import Progress
@@ -1070,11 +1072,19 @@ def interrupts(monkeypatch: pytest.MonkeyPatch, times: int, when: threading.Even
     """Interrupt whoever waits so often, as soon as it is time."""
     left = [KeyboardInterrupt()] * times
 
-    def interrupt() -> None:
-        if left and when.is_set():
-            raise left.pop()
+    usual = nesting.waiting
 
-    monkeypatch.setattr("opskit.tasks.session._nothing", interrupt)
+    def waiting(future: Future[Any]) -> Callable[[float], object]:
+        wait = usual(future)
+
+        def interrupted(seconds: float) -> None:
+            wait(seconds)
+            if left and when.is_set() and threading.current_thread() is threading.main_thread():
+                raise left.pop()
+
+        return interrupted
+
+    monkeypatch.setattr(nesting, "waiting", waiting)
 
 
 def test_an_interrupt_cancels_and_undoes(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
