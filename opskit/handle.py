@@ -103,6 +103,7 @@ class Handle:
         if not plan.terms.wait:
             left_alone.add(self._future)
         enlistment.hold(self)
+        enlistment.scope.steer_by(self._undo)
         self._painter = Painter(None if enlistment.scope.is_silent else views.choose(self._shown()), self._future.done)
 
     def wait(self, timeout: float | None = None) -> Results:

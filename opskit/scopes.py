@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary
 
 from opskit import bridge, shared
 from opskit.defaults import Default
@@ -61,6 +61,7 @@ class RootTransaction:
         over: Whether it has ended, or was rolled back.
         left: Whether who opened it is done with it, whatever became of it: the journal's verbs may take it then.
         written: Whether the journal knows of it.
+        steer: Cancels what runs, undoes all of it, and says why in the journal: for another process that asks for that.
         is_partly_undone: Whether a part of it was undone, and something of that is left.
         progress: How far its rollback is, and whether all is over, for who shows it.
     """
@@ -75,6 +76,7 @@ class RootTransaction:
         self.is_partly_undone = False
         self.left = False
         self.progress = Progress(name, f"transaction {name or ''}".strip())
+        self.steer: WeakMethod[Callable[[str], Results]] | None = None
         self.store: Store = shared.store()
         self._numbers = itertools.count(1)
         self.written = False
@@ -334,6 +336,11 @@ class Scope:
         entered = [entry_of_undo(step, self.root.id, number, part.number, packed) for step, number in numbers]
         self.root.known.update((number, step) for step, number in numbers)  # as above
         part.write(entered)
+
+    def steer_by(self, rollback: Callable[[str], Results]) -> None:
+        """Have the whole rolled back by this method where another process asks for that."""
+        if self.is_whole:
+            self.root.steer = WeakMethod(rollback)
 
     def leave(self) -> None:
         """Who opened it is done with it; a part's transaction goes on."""

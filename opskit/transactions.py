@@ -117,6 +117,7 @@ class Transaction:
         """Open it for all that follows, until its `end` or `rollback`; see `opskit.begin`."""
         self._scope = scope = opened("transaction", self.name)
         scope.by_hand = True
+        scope.steer_by(self._undo)
         open_scope.set(scope)
         Painter(views.choose(self._shown(scope)), lambda: scope.root.progress.over)
 
@@ -179,6 +180,7 @@ class Transaction:
         self._scope = scope = opened("transaction", self.name)
         if scope.parent is not None:
             scope.parent.hold(scope)
+        scope.steer_by(self._undo)
         self._change = open_scope.set(scope)
         self._change.__enter__()
         return self

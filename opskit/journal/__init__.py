@@ -25,6 +25,7 @@ from opskit.journal.history import NEWEST, History, summaries
 from opskit.journal.history import unfinished as needing_somebody
 from opskit.masking import mask
 from opskit.record.facts import Note
+from opskit.record.moves import GOING_ON
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
@@ -232,7 +233,7 @@ def settle(
     store, reason = shared.store(), _reason("settle", why)
     now = _whole(store, transaction)
     accounts = _steps_on(host, store.accounts(now.transaction.id), undo=undo, branch=branch)
-    if now.state in ("running", "rolling_back") and now.owner.alive:
+    if now.state in GOING_ON and now.owner.alive:
         raise RollbackError(f"transaction {now.transaction.id} is still under way by {now.owner}: wait for its end")
     unknown = [account for account in accounts if standing(account, undo=undo) == "unknown"]
     settled, at, who = unknown or accounts, datetime.now(UTC), store.who

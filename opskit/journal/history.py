@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import RollbackError
 from opskit.journal.display import as_html, as_text
-from opskit.record.moves import OPEN
+from opskit.record.moves import GOING_ON, OPEN
 from opskit.record.outline import Outline
 from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
 from opskit.results import HostResult
@@ -70,7 +70,7 @@ class Summary:
             first.machine,
             begun.notebook,
             begun.at,
-            None if now.state in ("running", "rolling_back") else now.at,
+            None if now.state in GOING_ON else now.at,
             outline.hosts,
             sum(number for row, number in steps if row.ok),
             sum(number for row, number in steps if row.bad),
@@ -193,7 +193,7 @@ def _row(now: Now, account: Account, *, undo: bool = False) -> HostResult:
     """The row of a step, or of its undo, of a transaction that stands so."""
     found = row(account, undo=undo)
     intents = account.undo_intents if undo else account.intents
-    goes_on = now.state in ("running", "rolling_back") and now.owner.alive
+    goes_on = now.state in GOING_ON and now.owner.alive
     if found.error == LOST and goes_on and intents[-1].epoch == now.epoch:
         return replace(found, status="running", error=None)
     return found

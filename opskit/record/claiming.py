@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opskit.record.moves import CLAIMS, FINAL, MOVES, words
+from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from opskit.record.facts import Now
@@ -39,6 +41,25 @@ def refusal_to_claim(now: Now, after: State, owner: str, machine: str, in_flight
         return f"a claim makes a transaction {' or '.join(map(words, sorted(CLAIMS)))}, not {words(after)}"
     theirs = now.owner.id != owner and now.owner.alive and not (force and now.owner.machine != machine)
     return _illegal(now, after) or (_busy(now, in_flight) if theirs else None)
+
+
+def refusal_to_lock(now: Now, held: Sequence[str], since: datetime) -> str:
+    """Why nobody else may take what this transaction, which is not over, keeps others off.
+
+    Args:
+        now: Where it stands.
+        held: Those of its keys that are wanted, named for people.
+        since: When it took them.
+    """
+    begun = now.transaction
+    called = f"{begun.kind} {begun.name or ''}".strip()
+    what = f"{fold(held)} {'is' if len(held) == 1 else 'are'} locked by {now.owner} since {_time(since)}, for {called}"
+    if now.owner.alive:
+        return f"{what} ({begun.id}): wait_for_lock=SECONDS waits for its end, opskit attach {begun.id} shows it"
+    return (
+        f"{what} ({begun.id}), and that process has died: opskit rollback {begun.id} undoes what it left,"
+        f" opskit close {begun.id} --why '...' leaves it; either frees them"
+    )
 
 
 def already_undone(now: Now) -> str:

@@ -189,6 +189,20 @@ class Note:
     new_status: Status | None
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Somebody's wish that whoever owns a transaction, and lives, rolls it back."""
+
+    transaction: str
+    who: str
+    machine: str
+    at: datetime
+    why: str | None
+
+    def __str__(self) -> str:
+        return f"asked by {self.who} on {self.machine}" + (f": {self.why}" if self.why else "")
+
+
 Fact = Transaction | Part | TaskEnded | Entry | Intent | Outcome | Unsent | Note | Ended
 
 

@@ -34,6 +34,9 @@ MOVES: Final[frozenset[tuple[str, State]]] = frozenset(
 CLAIMS: Final[frozenset[State]] = frozenset({"rolling_back", "closed"})
 """What only a new owner may move to: the epoch goes up, and who owned the transaction can write no intent any more."""
 
+GOING_ON: Final[frozenset[State]] = frozenset({"running", "rolling_back"})
+"""States in which a transaction goes on, and keeps its locks, also when its owner has died."""
+
 FINAL: Final[frozenset[State]] = frozenset({"rolled_back", "closed"})
 
 

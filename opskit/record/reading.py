@@ -19,10 +19,12 @@ from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection, ScalarSelect
 
     from opskit.record.facts import Fact
+    from opskit.record.moves import State
 
     Living = Callable[[Connection, Collection[str]], Collection[str]]
     """Of these owners those who live."""
@@ -101,10 +103,10 @@ def outlines(
     hosts: defaultdict[str, int] = defaultdict(int)
     alike: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
     examples: dict[tuple[Any, ...], Account] = {}
-    for ids in _chunks([now.transaction.id for now in transactions]):
+    for ids in chunks([now.transaction.id for now in transactions]):
         for made in stands(connection, living, tx.c.id.in_(ids)):
             moves[made.transaction.id].append(made)
-        for which in [()] if on is None else [(entry.c.host.in_(names),) for names in _chunks(sorted(on))]:
+        for which in [()] if on is None else [(entry.c.host.in_(names),) for names in chunks(sorted(on))]:
             for found, number in connection.execute(_HOSTS.where(entry.c.transaction.in_(ids), *which)):
                 hosts[found] += number
             for found, seq, number, *pattern in connection.execute(_ALIKE.where(entry.c.transaction.in_(ids), *which)):
@@ -152,7 +154,33 @@ _ALIKE: Final = select(entry.c.transaction, func.min(entry.c.seq), func.count(),
 """For each transaction and pattern the first entry, and how many there are."""
 
 
-def moved_by(who: str) -> ColumnElement[bool]:
+def matching(
+    since: datetime | None,
+    until: datetime | None,
+    name: str | None,
+    host: str | Collection[str] | None,
+    who: str | None,
+    states: Collection[State] | None,
+) -> list[ColumnElement[bool]]:
+    """The last moves of transactions that all of this holds for; see `Store.transactions`."""
+    which = [LAST]
+    if since is not None:
+        which.append(tx.c.at >= since)
+    if until is not None:
+        which.append(tx.c.at < until)
+    if name is not None:
+        which.append(tx.c.name == name)
+    if host is not None:
+        hosts = (host,) if isinstance(host, str) else host
+        which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host.in_(hosts)))
+    if who is not None:
+        which.append(_moved_by(who))
+    if states is not None:
+        which.append(move.c.after.in_(states))
+    return which
+
+
+def _moved_by(who: str) -> ColumnElement[bool]:
     """Of transactions: a process of this user began it, or has taken it over."""
     made, mover = move.alias(), owner.alias()
     return exists().where(made.c.transaction == tx.c.id, made.c.owner == mover.c.id, mover.c.who == who)
@@ -202,7 +230,7 @@ def done_under(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[
     """For each key and host the newest account whose command is known to have ended ok and is not undone."""
     asked = set(keys)
     newest = {}
-    for some in _chunks(sorted({key for key, _ in asked})):
+    for some in chunks(sorted({key for key, _ in asked})):
         found = connection.execute(
             select(entry.c.transaction, entry.c.seq, entry.c.key, entry.c.host)
             .join(tx, entry.c.transaction == tx.c.id)
@@ -211,7 +239,7 @@ def done_under(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[
         )
         wanted = {(row.transaction, row.seq): (row.key, row.host) for row in found if (row.key, row.host) in asked}
         for transaction, places in groupby(wanted, key=itemgetter(0)):
-            for seqs in _chunks([seq for _, seq in places]):
+            for seqs in chunks([seq for _, seq in places]):
                 for account in accounts(connection, transaction, seqs):
                     if status(account) == "ok" and status(account, undo=True) != "ok":
                         newest[wanted[transaction, account.entry.seq]] = account
@@ -234,5 +262,6 @@ def in_flight(connection: Connection, transaction: str) -> int:
     ).one()
 
 
-def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+def chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Values in portions that fit into a statement."""
     return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

@@ -10,25 +10,26 @@ import atexit
 import os
 import threading
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, exists, insert, select
+from sqlalchemy import bindparam, insert, select
 
 from opskit.errors import JournalError, RollbackError
-from opskit.record import pruning, reading, tables
+from opskit.record import locking, pruning, reading, tables
 from opskit.record.claiming import refusal_to_claim, refusal_to_move
 from opskit.record.database import machine
-from opskit.record.facts import Ended, Entry, Intent, Note, Part, TaskEnded, Transaction
-from opskit.record.moves import BEGINNING, CLAIMS, MOVES
+from opskit.record.facts import Ended, Entry, Intent, Note, Part, Request, TaskEnded, Transaction
+from opskit.record.moves import BEGINNING, CLAIMS, GOING_ON, MOVES
 from opskit.record.places import placed
-from opskit.record.tables import entry, move, tx
+from opskit.record.tables import move, tx
+from opskit.record.writing import Last, insertion, is_fenced, lost_among
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from sqlalchemy import Connection, Dialect
+    from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
     from opskit.record.database import Database
@@ -48,14 +49,6 @@ _OWNED: Final = select(move.c.transaction, move.c.number, move.c.after, move.c.e
 _KNOWN: Final = select(tx.c.id).where(tx.c.id == bindparam("id"))
 _BEGIN: Final = insert(tx)
 _MOVE: Final = insert(move)
-
-
-class _Last(NamedTuple):
-    """The last move of a transaction."""
-
-    number: int
-    state: State
-    epoch: int
 
 
 def opened(url: str | None) -> Store:
@@ -140,10 +133,10 @@ class Store:
         ends: list[Ended] = of.pop(Ended, [])
         fenced = (*of.get(Entry, ()), *of.get(Intent, ()), *ends)
         owned = self._owned(connection, {fact.transaction for fact in fenced})
-        lost = _lost(owned, of)
+        lost = lost_among(owned, of)
         for kind in tables.FACTS:
-            if written := [tables.row(fact) for fact in of.get(kind, ()) if not _is_fenced(fact, lost)]:
-                connection.exec_driver_sql(_insertion(kind, connection.dialect), written)
+            if written := [tables.row(fact) for fact in of.get(kind, ()) if not is_fenced(fact, lost)]:
+                connection.exec_driver_sql(insertion(kind, connection.dialect), written)
         for fact in ends:
             last = owned.get(fact.transaction)
             if last is not None and (last.state, fact.state) in MOVES:
@@ -197,6 +190,52 @@ class Store:
 
         return self._database.write(change)
 
+    def lock(self, begun: Transaction, keys: Mapping[str, str]) -> None:
+        """Keep others off all of these keys until a transaction has ended, or off none; it is recorded if need be.
+
+        Args:
+            begun: The transaction, of this process.
+            keys: What to keep others off, and how people call it.
+
+        Raises:
+            HostsBusy: Other transactions keep others off some of them; says whose, and since when.
+            RollbackError: Somebody else has taken the transaction over, or it has ended.
+        """
+
+        def change(connection: Connection) -> None:
+            self._begin(connection, begun)
+            last = self._owned(connection, {begun.id}).get(begun.id)
+            if last is None or last.state != "running":
+                now = self._now(connection, begun.id)
+                raise RollbackError(refusal_to_move(now, "running", self.owner_id) or "")
+            self._database.hold(connection, [locking.LOCKING])
+            locking.take(connection, self._living, begun.id, keys)
+
+        self._database.write(change)
+
+    def locked(self, transaction: str) -> list[str]:
+        """The keys that a transaction keeps others off."""
+        return self._database.read(lambda connection: locking.keys_of(connection, transaction))
+
+    def open_elsewhere(self, hosts: Collection[str], keys: Collection[str]) -> list[Now]:
+        """Transactions of other processes that are open on these hosts, or keep others off these keys; newest first."""
+        return self._database.read(
+            lambda connection: locking.open_elsewhere(connection, self._living, self.owner_id, hosts, keys)
+        )
+
+    def ask(self, transaction: str, why: str | None) -> None:
+        """Ask whoever owns a transaction, and lives, to roll it back; see `asked`."""
+        wish = Request(transaction, self.who, machine(), datetime.now(UTC), why)
+        self._database.write(lambda connection: locking.ask(connection, wish))
+
+    def asked(self, transactions: Collection[str]) -> list[str]:
+        """Those of these transactions whose owner is asked to roll them back."""
+        return self._database.read(lambda connection: locking.asked(connection, transactions))
+
+    def take_request(self, transaction: str) -> Request | None:
+        """What its owner is asked, and from now on is not any more: it is taken up, or back. None: nothing is asked."""
+        return self._database.write(lambda connection: locking.taken(connection, transaction))
+
     def now(self, given: str) -> Now:
         """Where a transaction stands.
 
@@ -230,20 +269,7 @@ class Store:
             states: In one of these.
             limit: How many at most.
         """
-        which = [reading.LAST]
-        if since is not None:
-            which.append(tx.c.at >= since)
-        if until is not None:
-            which.append(tx.c.at < until)
-        if name is not None:
-            which.append(tx.c.name == name)
-        if host is not None:
-            hosts = (host,) if isinstance(host, str) else host
-            which.append(exists().where(entry.c.transaction == tx.c.id, entry.c.host.in_(hosts)))
-        if who is not None:
-            which.append(reading.moved_by(who))
-        if states is not None:
-            which.append(move.c.after.in_(states))
+        which = reading.matching(since, until, name, host, who, states)
         return self._database.read(lambda connection: reading.stands(connection, self._living, *which, limit=limit))
 
     def outlines(self, transactions: Sequence[Now], on: Collection[str] | None = None) -> list[Outline]:
@@ -309,16 +335,16 @@ class Store:
         atexit.unregister(self.close)
         self._database.close()
 
-    def _owned(self, connection: Connection, transactions: Collection[str]) -> dict[str, _Last]:
+    def _owned(self, connection: Connection, transactions: Collection[str]) -> dict[str, Last]:
         """The last moves of those that are in the hands of this process, and stay there until the commit."""
         if not transactions:
             return {}
         self._database.hold(connection, transactions)
         found = connection.execute(_OWNED, {"owner": self.owner_id, "transactions": list(transactions)})
-        return {transaction: _Last(*last) for transaction, *last in found}
+        return {transaction: Last(*last) for transaction, *last in found}
 
     def _move(
-        self, connection: Connection, transaction: str, now: Now | _Last | None, after: State, why: str | None
+        self, connection: Connection, transaction: str, now: Now | Last | None, after: State, why: str | None
     ) -> None:
         before = BEGINNING if now is None else now.state
         epoch = 0 if now is None else now.epoch
@@ -339,6 +365,8 @@ class Store:
                 "earlier_epoch": epoch,
             },
         )
+        if after not in GOING_ON:
+            locking.release(connection, transaction)
 
     def _now(self, connection: Connection, given: str) -> Now:
         return reading.named(connection, self._living, self.place, given)
@@ -360,23 +388,3 @@ class Store:
             return ""
         found = [str(other) for other in known if other.alive and other.id != self.owner_id]
         return f" (it may be {' or '.join(found)})" if found else ""
-
-
-def _lost(owned: Mapping[str, _Last], of: Mapping[type, list[Any]]) -> set[str]:
-    """The transactions that something is planned or intended in, by who does not own them, or not any more."""
-    lost = {planned.transaction for planned in of.get(Entry, ()) if planned.transaction not in owned}
-    for intent in of.get(Intent, ()):
-        if (last := owned.get(intent.transaction)) is None or last.epoch != intent.epoch:
-            lost.add(intent.transaction)
-    return lost
-
-
-def _is_fenced(fact: Fact, lost: set[str]) -> bool:
-    return isinstance(fact, (Entry, Intent)) and fact.transaction in lost
-
-
-@cache
-def _insertion(kind: type, dialect: Dialect) -> str:
-    """Made once: SQLAlchemy would take longer over the values of a step than the database does."""
-    made = str(insert(tables.FACTS[kind]).inline().compile(dialect=dialect, column_keys=tables.NAMES[kind]))
-    return f"{made} ON CONFLICT DO NOTHING" if kind is Part else made

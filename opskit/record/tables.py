@@ -1,7 +1,7 @@
 """The tables behind the journal: facts as in facts.py, column for field, and keys that hold every writer to the rules.
 
 Only what SQLite and PostgreSQL both have. Rows are added and never changed, but for an owner's beats and its end, and
-`meta`; of `lock` they go when what they were for has ended.
+`meta`; of `lock` and `request` they go when what they were for has ended.
 """
 
 from __future__ import annotations
@@ -53,6 +53,17 @@ _TO_2: Final = (
         at VARCHAR NOT NULL
     )
     """,
+    """
+    CREATE TABLE request (
+        "transaction" VARCHAR NOT NULL PRIMARY KEY REFERENCES tx (id) ON DELETE CASCADE,
+        who VARCHAR NOT NULL,
+        machine VARCHAR NOT NULL,
+        at VARCHAR NOT NULL,
+        why VARCHAR
+    )
+    """,
+    "CREATE INDEX move_owner ON move (owner)",
+    'CREATE INDEX lock_transaction ON lock ("transaction")',
 )
 """In SQLite's words: PostgreSQL has had no journal of version 1."""
 
@@ -187,6 +198,7 @@ move = Table(
         f"CASE WHEN before = '{BEGINNING}' THEN number = 1 AND earlier IS NULL AND earlier_epoch = 0"
         " ELSE earlier IS NOT NULL AND earlier = number - 1 END"
     ),
+    Index("move_owner", "owner"),
 )
 
 part = Table(
@@ -306,8 +318,21 @@ lock = Table(
     Column("transaction", Text, nullable=False),
     Column("at", Utc, nullable=False),
     _belongs("transaction", to="tx", under=("id",)),
+    Index("lock_transaction", "transaction"),
 )
 """What a transaction keeps others off: an address with its port, or a name."""
+
+request = Table(
+    "request",
+    metadata,
+    Column("transaction", Text, primary_key=True),
+    Column("who", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("why", Text),
+    _belongs("transaction", to="tx", under=("id",)),
+)
+"""Whose owner, who lives, is asked to roll it back; gone as soon as the owner has taken it up."""
 
 FACTS: Final[dict[type, Table]] = {
     Part: part,

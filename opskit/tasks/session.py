@@ -297,6 +297,7 @@ class Parallelize:
             left_alone.add(self._coordinator.ended)
         if scope.parent is not None:
             scope.parent.hold(self)
+        scope.steer_by(self._undo)
 
     def _interrupted(self, kind: type[BaseException]) -> Callable[[], None]:
         """What an interrupt does: the first one cancels, the second one waits no more."""

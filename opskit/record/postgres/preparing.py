@@ -23,7 +23,7 @@ GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT INSERT ON {added} TO {role};
 GRANT UPDATE (beat_at, written, ended_at) ON {schema}.owner TO {role};
-GRANT DELETE ON {schema}.lock TO {role};"""
+GRANT DELETE ON {schema}.lock, {schema}.request TO {role};"""
 
 
 def prepare(url: str | None) -> str:
