@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, select
 
 from opskit.record.moves import OPEN
-from opskit.record.reading import LAST
+from opskit.record.reading import LAST, chunks
 from opskit.record.tables import move, owner, tx
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def forget(connection: Connection, before: datetime) -> int:
     """Delete transactions that last moved before this, but for those that still need somebody; returns how many."""
     old = select(move.c.transaction).where(LAST, move.c.at < before, move.c.after.not_in(OPEN))
-    return connection.execute(delete(tx).where(tx.c.id.in_(old))).rowcount
+    # In portions: a database that works on one statement for long looks as if it hung.
+    some = chunks(connection.scalars(old).all())
+    return sum(connection.execute(delete(tx).where(tx.c.id.in_(ids))).rowcount for ids in some)
 
 
 def forget_owners(connection: Connection, living: Living) -> list[str]:

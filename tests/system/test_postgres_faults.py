@@ -5,6 +5,7 @@ Leases are of a few seconds here; with `OPSKIT_LONG=1` they, the pauses and the 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import ExitStack, closing, contextmanager
@@ -17,7 +18,8 @@ import opskit
 import opskit.journal
 from opskit import shared
 from opskit.errors import JournalError
-from opskit.record.postgres import database
+from opskit.record.postgres import connecting, database
+from opskit.record.postgres.database import PostgresDatabase
 from opskit.record.store import Store
 from tests.system import postgres
 from tests.system.crashing import CHUNK, DEPLOY, HOSTS, LONG
@@ -30,6 +32,8 @@ from tests.unit.record.material import setting
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
+    from sqlalchemy import Connection
 
     from opskit.results import Results
     from tests.system.sshd import SshdFleet
@@ -69,6 +73,28 @@ def test_a_server_that_crashes_and_is_back_is_a_pause(sshd_fleet: SshdFleet, tmp
         (transaction,) = opskit.journal.transactions().transaction
         assert statuses(opskit.journal.results(transaction)) == ["ok"] * 3
         shared.store().close()
+
+
+def test_a_server_that_hangs_is_left_for_a_connection_that_answers(
+    breakable: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the server that is stopped in the middle is given up, and what was asked is asked anew."""
+    monkeypatch.setattr(connecting, "SILENCE", 0.5)
+    stopped: list[int] = []
+
+    def work(connection: Connection) -> int:
+        pid: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        if not stopped:
+            stopped.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+        connection.exec_driver_sql("SELECT 1")
+        return pid
+
+    with closing(PostgresDatabase(breakable.url(breakable.journal()))) as opened:
+        try:
+            assert opened.read(work) not in stopped
+        finally:
+            os.kill(stopped[0], signal.SIGCONT)
 
 
 def test_a_server_that_stays_away_stops_what_was_not_sent(

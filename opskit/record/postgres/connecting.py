@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import create_engine, event
 
 from opskit.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     import psycopg
     from psycopg.abc import Buffer
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
+T = TypeVar("T")
+
 SCHEMA: Final = "opskit"
 """Where the tables are, in whatever database."""
 
 LOCKED: Final = 10
 """Seconds to wait for another process that writes in the same transaction, or prunes."""
+
+SILENCE: Final = 30.0
+"""Seconds without a word of the answer after which a connection is given up: longer than any lock is waited for."""
 
 _LIBPQ: Final = {
     "application_name": "opskit",
@@ -54,6 +61,10 @@ def engine(url: URL) -> Engine:
     url = url.update_query_dict({name: value for name, value in _LIBPQ.items() if name not in url.query})
     made = create_engine(url, paramstyle="format", pool_size=2, max_overflow=10)
 
+    @event.listens_for(made, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Sequence[Any], options: Mapping[str, Any]) -> object:
+        return _expecting_answers().connect(*arguments, **options)
+
     @event.listens_for(made, "connect")
     def _connected(connection: psycopg.Connection[Any], _record: object) -> None:
         _keep_any_text(connection)
@@ -61,6 +72,31 @@ def engine(url: URL) -> Engine:
         connection.commit()
 
     return made
+
+
+@cache
+def _expecting_answers() -> type[psycopg.Connection[Any]]:
+    """Connections that a server which hangs, on a machine that still answers, can't keep waiting for ever."""
+    import psycopg
+
+    class Connection(psycopg.Connection[Any]):
+        def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
+            return super().wait(self._answered(gen), *arguments, **options)
+
+        def _answered(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+            heard, is_ready = time.monotonic(), None
+            while True:
+                try:
+                    wanted = gen.send(is_ready)
+                except StopIteration as answer:
+                    return answer.value  # type: ignore[no-any-return]  # a generator's own
+                if is_ready := (yield wanted):
+                    heard = time.monotonic()
+                elif time.monotonic() > heard + SILENCE:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"the server has not answered for {SILENCE:g} s")
+
+    return Connection
 
 
 def hold(connection: Connection, transactions: Iterable[str]) -> None:
