@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.browser.lab import Lab
 
 pytestmark = pytest.mark.browser
@@ -42,15 +44,21 @@ def test_a_fleet_is_run_and_read(lab: Lab) -> None:
     notebook.screenshot("parallel-light")
 
 
-def test_progress_is_shown_while_it_runs(lab: Lab) -> None:
+def test_progress_is_shown_while_it_runs(lab: Lab, tmp_path: Path) -> None:
     """A run that takes longer than a moment shows its chunks' bars, in one place, while it goes on."""
-    notebook = lab.open(lab.write("progress", [BEGIN, "%parallel --chunk 2 sleep 2"]))
+    until = "until [ -e {{ folder }}/{{ server.name }} -o -e {{ folder }}/all ]; do sleep 0.1; done"
+    begin = f"{BEGIN}\nfolder = {str(tmp_path)!r}"
+    notebook = lab.open(lab.write("progress", [begin, f"%parallel --chunk 2 {until}"]))
     notebook.run_cell(0)
     notebook.wait_idle(60)
     notebook.run_cell(1)
     progress = notebook.cell(1).locator(".opskit-progress:visible")
+    progress.get_by_text("chunk 1/3").wait_for(timeout=15_000)
+    for host in ("app1", "app2"):
+        (tmp_path / host).touch()
     progress.get_by_text("chunk 2/3").wait_for(timeout=15_000)
     notebook.screenshot("progress")
+    (tmp_path / "all").touch()
     notebook.wait_idle(60)
     assert progress.count() == 1
     assert "chunk 3/3" in progress.inner_text()

@@ -156,7 +156,7 @@ def test_an_undo_waits_until_the_host_has_ended_what_it_undoes(ground_in: Ground
     ground = ground_in(tmp_path / "ground")
     ground.halt("do")
     with ground.rescuer() as rescuer, ground.start(DEPLOY, hosts=["h1"]) as child:
-        wait_until(lambda: ground.log("h1"))
+        wait_until(lambda: ground.log("h1"), 60)  # a Python starts
         end(child)
         assert rescuer.said() == []
     assert [line.event for line in ground.log("h1")] == ["start", "start", "end"]

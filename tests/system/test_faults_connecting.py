@@ -60,7 +60,7 @@ SCRIPT = """
     import sys, time
     host = opskit.Host("h1", "127.0.0.1", int(sys.argv[1]))
     begin = time.monotonic()
-    row = opskit.run("true", hosts=opskit.Inventory([host]), connect_timeout=1, on_error="continue")[0]
+    row = opskit.run("true", hosts=opskit.Inventory([host]), connect_timeout=60, on_error="continue")[0]
     print(row.status, row.error)
     print(time.monotonic() - begin, grown())
 """
@@ -108,7 +108,7 @@ def test_a_server_that_talks_without_end_costs_no_memory(talk: str) -> None:
         took, grown = map(float, figures.split())
     assert told.startswith("unreachable ")
     assert "ended the connection or is no SSH server" in told
-    assert took < 2
+    assert took < 20
     assert taken[0] < 64 << 20
     assert grown < 32
 

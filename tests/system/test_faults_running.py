@@ -295,10 +295,9 @@ def test_an_interrupted_script_leaves_nothing_on_fifty_hosts(fifty: SshdFleet) -
         assert child.stdout is not None
         assert child.stdout.readline() == "all begun\n"
         wait_until(lambda: len(processes(argument)) >= 100)
-        begin = time.monotonic()
         child.send_signal(signal.SIGINT)
+        wait_until(lambda: not processes(argument), 5)
         out, err = child.communicate(timeout=20)
-        assert (processes(argument), time.monotonic() - begin < 5) == ([], True)
     assert (out, err) == ("(('cancelled', 'cancelled; it was ended', 'begun\\n'), 50)\n", "")
 
 

@@ -86,7 +86,7 @@ def test_kernel6_is_ipykernel_6_on_this_environments_packages(kernel6: str) -> N
     cell = nbformat.v4.new_code_cell("import ipykernel, ipywidgets; print(ipykernel.__version__, ipywidgets.__name__)")
     notebook = nbformat.v4.new_notebook(cells=[cell])
 
-    NotebookClient(notebook, kernel_name=kernel6).execute()
+    NotebookClient(notebook, kernel_name=kernel6, coalesce_streams=True).execute()
 
     assert notebook.cells[0].outputs[0].text == "6.31.0 ipywidgets\n"
 

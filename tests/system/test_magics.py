@@ -152,9 +152,11 @@ def ran(kernel: str, embedded: Fleet, tmp_path_factory: pytest.TempPathFactory) 
     with errors.open("wb") as stderr, pytest.MonkeyPatch.context() as patch:
         # This comes before what gives each test a journal.
         patch.setenv("OPSKIT_JOURNAL", str(folder / "journal.db"))
-        NotebookClient(document, kernel_name=kernel, config=ENCRYPTED, timeout=60, allow_errors=True).execute(
-            stderr=stderr
+        # A kernel sends what a cell prints as time passes: in one piece, or in two.
+        client = NotebookClient(
+            document, kernel_name=kernel, config=ENCRYPTED, timeout=60, allow_errors=True, coalesce_streams=True
         )
+        client.execute(stderr=stderr)
     return Ran(dict(zip(CELLS, document.cells, strict=True)), errors.read_text())
 
 

@@ -146,7 +146,7 @@ def test_an_owner_that_was_paused_past_its_lease_sends_nothing_more(ground_in: G
     ground = ground_in(tmp_path / "ground")
     ground.halt("do")
     with ground.rescuer() as rescuer, ground.start(DEPLOY) as child, ended(child):
-        wait_until(lambda: all(ground.log(host) for host in HOSTS[:CHUNK]))
+        wait_until(lambda: all(ground.log(host) for host in HOSTS[:CHUNK]), 60)  # a Python starts
         child.send_signal(signal.SIGSTOP)
         ground.wait_for_deaths()
         ground.go("do")
@@ -177,7 +177,7 @@ def test_an_owner_that_was_paused_between_its_commit_and_its_sending_sends_nothi
     links.Link.began = stopped
     """
     with ground.rescuer() as rescuer, ground.start(stops + DEPLOY, hosts=["h1"]) as child, ended(child):
-        wait_until(lambda: stopped(child.pid))
+        wait_until(lambda: stopped(child.pid), 60)  # a Python starts
         ground.wait_for_deaths()
         assert rescuer.said() == []
         child.send_signal(signal.SIGCONT)

@@ -241,10 +241,11 @@ def agent(sshd_fleet: SshdFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         process.wait()
 
 
-def bare(fleet: SshdFleet) -> opskit.Host:
-    """The first host, for which no key is named."""
-    host = first(fleet)
-    return opskit.Host(host.name, host.address, host.port, host.user, vars={"known_hosts": str(fleet.known_hosts)})
+def bare(fleet: SshdFleet, folder: Path) -> opskit.Host:
+    """The first host, for which no key is named; it trusts a file of its own, so that it finds nothing warm."""
+    host, file = first(fleet), folder / "known_hosts"
+    file.write_text(fleet.known_hosts.read_text())
+    return opskit.Host(host.name, host.address, host.port, host.user, vars={"known_hosts": str(file)})
 
 
 def test_the_agents_keys_are_used(
@@ -253,10 +254,10 @@ def test_the_agents_keys_are_used(
     """With no key named, an agent's keys log in; without it nothing does, and the error says what was tried."""
     monkeypatch.setenv("HOME", str(tmp_path))
     with opskit.configure(agent=False):
-        row = row_of(bare(sshd_fleet))
+        row = row_of(bare(sshd_fleet, tmp_path))
     assert row.cause == "authentication"
     assert "no key was found and no agent runs" in str(row.error)
-    row = row_of(bare(sshd_fleet))
+    row = row_of(bare(sshd_fleet, tmp_path))
     assert (row.status, row.error) == ("ok", None)
 
 
@@ -269,7 +270,7 @@ def test_an_agent_that_is_gone_is_no_obstacle(
     (folder / "id_ed25519").write_text(sshd_fleet.identity_file.read_text())
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
-    assert row_of(bare(sshd_fleet)).status == "ok"
+    assert row_of(bare(sshd_fleet, tmp_path)).status == "ok"
 
 
 # What breaks before a command was sent
@@ -312,7 +313,7 @@ def test_a_slow_resolver_delays_nobody_else(twenty: SshdFleet, monkeypatch: pyte
 
     def slow(host: Any, *arguments: Any, **options: Any) -> Any:
         if str(host).endswith(".slow"):
-            answer.wait(20)
+            answer.wait(60)
         return lookup(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
@@ -320,9 +321,9 @@ def test_a_slow_resolver_delays_nobody_else(twenty: SshdFleet, monkeypatch: pyte
     inventory = opskit.Inventory([*hosts, *opskit.load_inventory(twenty.inventory_path)])
     try:
         begin = time.monotonic()
-        results = opskit.run("true", hosts=inventory, connect_timeout=1, on_error="continue")
+        results = opskit.run("true", hosts=inventory, connect_timeout=3, on_error="continue")
         again = opskit.run("true")
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
     finally:
         answer.set()
     assert len(results.unreachable) == 40
@@ -489,13 +490,12 @@ def test_more_branches_than_sessions_all_run(sshd: StartSshd) -> None:
 
 def test_a_second_connection_that_can_not_be_had_is_not_waited_for_again(sshd: StartSshd, tmp_path: Path) -> None:
     """Where the host takes one connection alone, the surplus waits for room in that one."""
-    with proxied(sshd(MaxSessions=1), tmp_path, most=1) as (host, _proxy), opskit.use(opskit.Inventory([host])):
-        begin = time.monotonic()
+    with proxied(sshd(MaxSessions=1), tmp_path, most=1) as (host, proxy), opskit.use(opskit.Inventory([host])):
         with opskit.parallel(connect_timeout=1) as session:
             for number in range(5):
                 session.when("True", f"echo {number}")
         assert len(session.results.ok) == 5
-        assert time.monotonic() - begin < 3
+        assert proxy.connections == 2
 
 
 # What breaks while a command runs
