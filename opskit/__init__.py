@@ -13,6 +13,8 @@ from opskit.settings import settings as settings
 
 if TYPE_CHECKING:
     from opskit import journal as journal
+    from opskit.attaching import Attached as Attached
+    from opskit.attaching import attach as attach
     from opskit.errors import AuthenticationError as AuthenticationError
     from opskit.errors import Cancelled as Cancelled
     from opskit.errors import CommandError as CommandError
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "opskit.attaching": "Attached attach",
     "opskit.errors": (
         "AuthenticationError Cancelled CommandError ConditionError HostKeyError HostsBusy InventoryError JournalError "
         "NoMatchingHosts OpskitError PlanChanged PlanError PromptRefused RollbackError RollbackRequested SettingsError "

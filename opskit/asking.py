@@ -16,6 +16,10 @@ asks_here: Final[ContextVar[Callable[[str], bool] | None]] = ContextVar("opskit_
 """Who asks for a yes in place of the front end: the view whose button was pressed."""
 
 
+is_elsewhere: Final[ContextVar[bool]] = ContextVar("opskit_asker_is_elsewhere", default=False)
+"""Whether this is done for somebody at another process: whoever is here is not asked about it."""
+
+
 def ask(question: str, *, hidden: bool, remedy: str) -> str:
     """Ask, in the calling thread, and wait for the answer.
 
@@ -54,6 +58,8 @@ def refused(why: str, question: str, remedy: str) -> PromptRefused:
 
 
 def _somebody_there() -> bool:
+    if is_elsewhere.get():
+        return False
     # A kernel puts its own function in place while a cell runs that may ask.
     if hasattr(getpass.getpass, "__self__"):
         return True

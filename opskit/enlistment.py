@@ -1,6 +1,6 @@
 """A run's place in the journal: which transaction it is, or is a part of, and what becomes of that at its end.
 
-And what is said, with an error, of what became of the transaction: `outcome`, `stays_open`.
+And what is said, with an error, of what became of the transaction: `outcome`, `stays_open`, `wait_for_asked`.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from opskit import shared
-from opskit.errors import OpskitError
+from opskit import bridge, shared
+from opskit.errors import OpskitError, give_notes
 from opskit.rendering.escape import one_line
 from opskit.scopes import opened
-from opskit.undoing.rollback import expect_undone, told
+from opskit.undoing.rollback import expect_undone, goes_on, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opskit import bridge
     from opskit.engine.ports import How, Journal, Transport
     from opskit.events import Event
     from opskit.progress import Progress
@@ -110,8 +109,27 @@ def outcome(scope: Scope, rows: Results, error: BaseException) -> str:
     return f"{scope.kind} {one_line(scope.name or scope.id, _NAME)}: {line}" if same else line
 
 
+def wait_for_asked(scope: Scope, failing: BaseException) -> None:
+    """Where another process has asked for a rollback of this whole scope: wait for its end, which the error is told.
+
+    An interrupt meanwhile is raised from that error, and says that the rollback goes on.
+    """
+    asked = scope.root.asked
+    if asked is None or not scope.is_whole:
+        return
+    try:
+        bridge.block(asked.ended, interrupted=bridge.wait_no_more)
+    except KeyboardInterrupt as interrupt:
+        give_notes(interrupt, [str(asked), goes_on(scope.id)])
+        raise interrupt from failing
+    said = getattr(failing, "__notes__", ())
+    give_notes(failing, [note for note in (str(asked), asked.ended.result()) if note not in (*said, str(failing))])
+
+
 def stays_open(scope: Scope) -> list[str]:
-    """What to say with an error that leaves a scope: what `opskit.begin` opened around it goes on."""
+    """What to say with an error that leaves a scope: that what `opskit.begin` opened goes on, or who ended it."""
+    if scope.root.asked is not None:
+        return [str(scope.root.asked)]
     outer = scope.parent
     if outer is None or not outer.by_hand or outer.root.over:
         return []

@@ -184,16 +184,22 @@ def give_notes(error: BaseException, notes: Iterable[str]) -> None:
             error.add_note(mask(note))
 
 
-def give_results(interrupt: BaseException, results: Results) -> None:
-    """Let an interrupt, which is no error of ours, carry `.results`; and show itself in IPython as our errors do."""
+def give_results(interrupt: BaseException, results: Results, *, became: str = "the run was ended") -> None:
+    """Let an interrupt, which is no error of ours, carry `.results`; and show itself in IPython as our errors do.
+
+    Args:
+        interrupt: What was raised.
+        results: The rows.
+        became: What became of the run.
+    """
     interrupt.results = results  # type: ignore[attr-defined]  # for who catches it
     # The list itself, to which notes are added later: an interrupt that its own attribute holds would stay in memory.
     interrupt.__notes__ = notes = getattr(interrupt, "__notes__", [])
-    interrupt._render_traceback_ = partial(_interrupt_shown, type(interrupt).__name__, notes)  # type: ignore[attr-defined]
+    interrupt._render_traceback_ = partial(_interrupt_shown, type(interrupt).__name__, became, notes)  # type: ignore[attr-defined]
 
 
-def _interrupt_shown(name: str, notes: Iterable[str]) -> list[str]:
-    return [f"{name}: the run was ended; the error's .results has what arrived", *map(mask, notes)]
+def _interrupt_shown(name: str, became: str, notes: Iterable[str]) -> list[str]:
+    return [f"{name}: {became}; the error's .results has what arrived", *map(mask, notes)]
 
 
 def place_in(code: CodeType, line: int) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
-from opskit import bridge, checks, shared, views
+from opskit import bridge, checks, elsewhere, shared, views
 from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.callbacks import current as current_callbacks
@@ -33,7 +33,7 @@ from opskit.results.parsing import check_parser
 from opskit.scopes import expect_may_block, outside
 from opskit.showing import Shown
 from opskit.undoing.confirming import confirm_order
-from opskit.undoing.rollback import being_undone
+from opskit.undoing.rollback import being_undone, goes_on
 from opskit.views.painter import Painter
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ class Handle:
             with self._questions.heard(), self._painter.watched():
                 bridge.block(self._future, self._tick, self._cancel, timeout)
                 if self._undone is not None:
-                    bridge.block(self._undone, interrupted=_wait_no_more, timeout=timeout)
+                    bridge.block(self._undone, interrupted=bridge.wait_no_more, timeout=timeout)
         except KeyboardInterrupt as interrupt:
             give_results(interrupt, self._finish())
             self._note(interrupt)
             if self._undone is not None and not self._undone.done():
-                give_notes(interrupt, [f"a rollback goes on: opskit journal {self._enlistment.scope.id} tells its end"])
+                give_notes(interrupt, [goes_on(self._enlistment.scope.id)])
             raise
         if not self._future.done():
             assert timeout is not None
@@ -379,10 +379,6 @@ def patience(timeout: float | None) -> float | None:
         raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
 
 
-def _wait_no_more() -> None:
-    raise KeyboardInterrupt
-
-
 def _confirm(plan: Plan, settings: Settings) -> None:
     """Ask whether the plan shall run, where it says so, can't be undone, or where hosts are protected."""
     protected = {role for step in plan.steps for role in settings.protected_roles if role in step.host.roles}
@@ -392,5 +388,6 @@ def _confirm(plan: Plan, settings: Settings) -> None:
     if not plan.steps or settings.yes or not (plan.terms.confirm or reasons):
         return
     why = f" ({'; '.join(reasons)})" if reasons else ""
-    if not confirmed(f"{plan}\nRun this{why}?", remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)"):
+    question = f"{elsewhere.seen(plan)}\nRun this{why}?"
+    if not confirmed(question, remedy="set OPSKIT_YES=1, or opskit.configure(yes=True)"):
         raise Cancelled("not confirmed: nothing was sent", Ledger(lambda _: None, UNRECORDED).results(plan))

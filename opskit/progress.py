@@ -1,6 +1,6 @@
 """How far a run is: a fold of its events, without clock or display. The same events give the same progress.
 
-Of tasks, which have no events, whoever runs them tells the same.
+Of tasks, which have no events, whoever runs them tells the same; of what another process runs, who reads its journal.
 """
 
 from __future__ import annotations
@@ -74,12 +74,33 @@ class Cell:
         return foremost({status for status, count in list(self.counts.items()) if count})
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one step, or of a task, where no events are.
+
+    Attributes:
+        host: Its name; empty of a task.
+        status: `running`, or as it ended; None if it has not begun.
+    """
+
+    chunk: int
+    host: str
+    status: Status | None
+
+
+def cells_of(hosts: Sequence[str]) -> Sequence[Cell]:
+    """The cells of hosts that wait, in order, at most `MOST_CELLS`."""
+    size = max(1, -(-len(hosts) // MOST_CELLS))
+    groups = [tuple(hosts[at : at + size]) for at in range(0, len(hosts), size)]
+    return [Cell(group, Counter({"not_started": len(group)})) for group in groups]
+
+
 @dataclass(slots=True)
 class _Host:
     """One host's steps."""
 
     cell: Cell
-    left: int
+    left: int = 0
     running: int = 0
     worst: Status | None = None
 
@@ -152,17 +173,14 @@ class Progress:
                 pass
 
     def _begin(self, plan: Plan) -> None:
-        self.name, self.title = plan.name, plan.name or _first_command(plan)
+        commands = [(step.branch, step.command, step.host.name) for step in plan.steps]
+        self.name, self.title = plan.name, plan.name or first_command(commands)
         self.__post_init__()
         self.undoable = plan.undoable
         self.chunks = [ChunkProgress(len(steps)) for steps in plan.chunks]
         steps = Counter(step.host.name for step in plan.steps)
-        names = list(steps)
-        size = max(1, -(-len(names) // MOST_CELLS))
-        self.cells = [Cell(tuple(names[at : at + size])) for at in range(0, len(names), size)]
-        for cell in self.cells:
-            cell.counts["not_started"] = len(cell.hosts)
-            self._hosts |= {name: _Host(cell, steps[name]) for name in cell.hosts}
+        self.cells = cells_of(list(steps))
+        self._hosts = {name: _Host(cell, steps[name]) for cell in self.cells for name in cell.hosts}
 
     def _move(self, step: Step, *, running: int, ended: Status | None = None) -> None:
         """Let a host's cell know what became of a step."""
@@ -174,6 +192,25 @@ class Progress:
             host.worst = ended if host.worst is None else worst((host.worst, ended))
         host.cell.counts[before] -= 1
         host.cell.counts[host.status] += 1
+
+    def recount(self, steps: Sequence[Known], undone: ChunkProgress, *, over: bool) -> None:
+        """Take what is known of all steps by now, where no events are.
+
+        Args:
+            steps: All of them, on the hosts of `cells` if there are any.
+            undone: The undos of a rollback.
+            over: Whether all has ended.
+        """
+        chunks, hosts = _chunks(steps, over=over), _hosts(steps, self.cells)
+        counts = [Counter(hosts[name].status for name in cell.hosts) for cell in self.cells]
+        told = chunks, undone, over, counts
+        if told == (self.chunks, self.undone, self.over, [cell.counts for cell in self.cells]):
+            return
+        # Each in one assignment: who paints reads them in another thread.
+        for cell, count in zip(self.cells, counts, strict=True):
+            cell.counts = count
+        self.chunks, self.undone, self.over = chunks, undone, over
+        self.changes += 1
 
     def task_started(self, chunk: int) -> None:
         """A task of this chunk has begun; sessions of tasks have no events."""
@@ -214,16 +251,48 @@ class Progress:
         return sum(chunk.running for chunk in self.chunks)
 
 
-def _first_command(plan: Plan) -> str:
-    branches = list(dict.fromkeys(step.branch for step in plan.steps))
+def first_command(steps: Sequence[tuple[str | None, str, str]]) -> str:
+    """What a run without a name is called: by the branches, commands and hosts of its steps."""
+    branches = list(dict.fromkeys(branch for branch, _, _ in steps))
     if not branches:
         return ""
-    steps = [step for step in plan.steps if step.branch == branches[0]]
-    command, more = steps[0].command, len(branches) - 1
-    if steps[-1].command != command:
-        template, other = (as_template(step.command, step.host.name) for step in (steps[0], steps[-1]))
+    of_first = [(command, host) for branch, command, host in steps if branch == branches[0]]
+    (command, _), more = of_first[0], len(branches) - 1
+    if of_first[-1][0] != command:
+        template, other = (as_template(*step) for step in (of_first[0], of_first[-1]))
         command = template if template == other else command
     return f"{command} (and {more} more)" if more else command
+
+
+def _chunks(steps: Sequence[Known], *, over: bool) -> list[ChunkProgress]:
+    """The counts of each chunk. One is over when a later one has begun, too: steps may be left of a cancelled host."""
+    chunks = [ChunkProgress(0) for _ in range(max((step.chunk for step in steps), default=0))]
+    for step in steps:
+        chunk = chunks[step.chunk - 1]
+        chunk.total += 1
+        if step.status == "running":
+            chunk.running += 1
+        elif step.status is not None:
+            chunk.ended[step.status] += 1
+    is_past = over
+    for chunk in reversed(chunks):
+        has_begun = chunk.left < chunk.total
+        chunk.over = (is_past and has_begun) or not (chunk.running or chunk.left)
+        is_past = is_past or has_begun
+    return chunks
+
+
+def _hosts(steps: Sequence[Known], cells: Sequence[Cell]) -> dict[str, _Host]:
+    """Each host's steps, of those that have a cell."""
+    hosts = {name: _Host(cell) for cell in cells for name in cell.hosts}
+    for step in steps if hosts else ():
+        host = hosts[step.host]
+        host.running += step.status == "running"
+        if step.status is None or step.status == "running":
+            host.left += 1
+        else:
+            host.worst = step.status if host.worst is None else worst((host.worst, step.status))
+    return hosts
 
 
 @dataclass(frozen=True, slots=True)

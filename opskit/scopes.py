@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
-import os
-import sys
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakMethod, WeakValueDictionary
+from weakref import WeakMethod
 
-from opskit import bridge, shared
+from opskit import locks
+from opskit.answering import answer_for
+from opskit.begun import RootTransaction
 from opskit.defaults import Default
-from opskit.errors import Cancelled, InventoryError, PlanError, RollbackError
+from opskit.errors import Cancelled, InventoryError, OpskitError, PlanError, RollbackError
+from opskit.locks import Waiting
 from opskit.masking import mask
-from opskit.progress import Progress, WorkProgress
-from opskit.record.ids import new_id
+from opskit.progress import WorkProgress
 from opskit.results import Results
 from opskit.undoing.rollback import Rollback
 from opskit.undoing.undos import Callback
@@ -29,103 +28,16 @@ from opskit.undoing.undos import Callback
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from opskit.begun import Steer
     from opskit.engine.ports import How
+    from opskit.locks import Lock
     from opskit.record.entering import PackedTerms
     from opskit.record.facts import Fact, Kind
     from opskit.record.recorder import Entered, Recorder, Writer
-    from opskit.record.store import Store
     from opskit.results import HostResult
     from opskit.showing import Outlook
-    from opskit.undoing.undos import Undo
     from opskit.work.options import Hosts
     from opskit.work.plan import Plan
-
-
-_here: WeakValueDictionary[str, RootTransaction] = WeakValueDictionary()
-_with_functions: dict[str, RootTransaction] = {}
-"""Those that no other process could undo: they are remembered though nobody has them in a variable any more."""
-
-
-def begun_here(transaction: str) -> RootTransaction | None:
-    """The transaction of this id, if this process began it and somebody can still ask it for something."""
-    return _here.get(transaction)
-
-
-class RootTransaction:
-    """A transaction in the process that began it.
-
-    Attributes:
-        id: A ULID.
-        epoch: Under which this process owns it.
-        known: What this process can undo its entries by.
-        over: Whether it has ended, or was rolled back.
-        left: Whether who opened it is done with it, whatever became of it: the journal's verbs may take it then.
-        written: Whether the journal knows of it.
-        steer: Cancels what runs, undoes all of it, and says why in the journal: for another process that asks for that.
-        is_partly_undone: Whether a part of it was undone, and something of that is left.
-        progress: How far its rollback is, and whether all is over, for who shows it.
-    """
-
-    def __init__(self, kind: Kind, name: str | None) -> None:
-        self.id = new_id()
-        self.kind: Kind = kind
-        self.name = name
-        self.epoch = 1
-        self.known: dict[int, Undo] = {}
-        self.over = False
-        self.is_partly_undone = False
-        self.left = False
-        self.progress = Progress(name, f"transaction {name or ''}".strip())
-        self.steer: WeakMethod[Callable[[str], Results]] | None = None
-        self.store: Store = shared.store()
-        self._numbers = itertools.count(1)
-        self.written = False
-        _here[self.id] = self
-
-    def number(self) -> int:
-        """The next number of an entry or a part; they share them, and so stand in order."""
-        return next(self._numbers)
-
-    def facts(self) -> list[Fact]:
-        """What the journal does not know of it yet."""
-        from opskit.record.facts import Transaction
-
-        if self.written:
-            return []
-        name = None if self.name is None else mask(self.name)
-        return [Transaction(self.id, name, self.kind, _notebook(), datetime.now(UTC))]
-
-    def end(self, how: How) -> None:
-        """Write down how it ended, if it did not before; blocks. Raises JournalError, and writes it when it can."""
-        engine = bridge.engine()
-        engine.submit(self.ended(how, shared.writer(engine, self.store))).result()
-
-    def forget(self) -> None:
-        """Nothing of it is left to be undone."""
-        self.known.clear()
-        _with_functions.pop(self.id, None)
-
-    async def ended(self, how: How, writer: Writer) -> None:
-        """As `end`, on the engine's loop; everything else of it is written then, too."""
-        from opskit.record.facts import Ended
-
-        was_over, self.over = self.over, True
-        if was_over or not self.written:
-            await writer.flush()
-        else:
-            await writer.settle(Ended(self.id, "rollback_partial" if self.is_partly_undone else how))
-        self.finish()
-
-    def finish(self) -> None:
-        """All is over: it has ended, or a rollback of it has."""
-        self.over = True
-        self.progress.finish()
-
-
-def _notebook() -> str | None:
-    """Which notebook or script this is, as far as is known."""
-    name = os.environ.get("JPY_SESSION_NAME") or getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if name is None else str(name)
 
 
 class Work(Protocol):
@@ -157,6 +69,7 @@ class Scope:
         asked: Why somebody asked for its rollback, by `opskit.rollback`.
         awaits: Whether code in it runs on an event loop that must not be blocked.
         by_hand: Whether `opskit.begin` opened it; else it ends with a block.
+        lock: What it keeps others off by itself, if anything.
     """
 
     def __init__(
@@ -170,11 +83,13 @@ class Scope:
         self.asked: str | None = None
         self.awaits: bool = parent is not None and parent.awaits
         self.by_hand = False
+        self.lock: Lock | None = None
         self.parent = parent
         self._cancelled = False
         self._is_written = False
         self._guard = threading.Lock()
         self._work: list[Work] = []
+        self._steered_by: Steer | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -213,6 +128,31 @@ class Scope:
     def cancelled(self) -> bool:
         """Whether it, or what it is a part of, was cancelled."""
         return self._cancelled or (self.parent is not None and self.parent.cancelled)
+
+    @property
+    def lock_of_hosts(self) -> Lock | None:
+        """How the hosts of each plan that is made in it are locked; None if they are not."""
+        if self.lock is not None and self.lock.name is None:
+            return self.lock
+        return None if self.parent is None else self.parent.lock_of_hosts
+
+    def waiting(self) -> Waiting | None:
+        """The wait for the name that it locks by itself, before it is entered; None if it locks none."""
+        if self.lock is None or self.lock.name is None:
+            return None
+        wanted = locks.of_name(self.lock.name)
+        return Waiting(self.root, wanted, self.lock.patience, lambda: self.cancelled, self._not_entered)
+
+    def _not_entered(self) -> None:
+        """Nobody will do anything in it; it may have its lock all the same, where the wait was interrupted. Blocks."""
+        if self.is_whole:
+            with suppress(OpskitError):
+                self.root.end("cancelled")
+
+    async def admit(self, plan: Plan) -> None:
+        """Lock the hosts of a plan, where that is wanted; on the engine's loop. Raises as `locks.take`."""
+        if (lock := self.lock_of_hosts) is not None:
+            await locks.take(self.root, locks.of_plan(plan), lock.patience)
 
     def hold(self, work: Work) -> None:
         """Know of something that was begun in it."""
@@ -291,7 +231,7 @@ class Scope:
         """The journal of a run that is this part; `ended` is awaited when all of it is written."""
         from opskit.record.recorder import Recorder
 
-        return Recorder(writer, self.root.id, self.root.epoch, self._enter, ended=ended)
+        return Recorder(writer, self.root.id, self.root.epoch, self._enter, admit=self.admit, ended=ended)
 
     def _enter(self, plan: Plan) -> Entered:
         """Number the steps that are to be sent, and say what to write down of them. Blocks."""
@@ -319,6 +259,7 @@ class Scope:
         """Have something undone that no step of it did: a function, or the commands of a plan. Blocks.
 
         Raises:
+            HostsBusy: Others keep it off hosts of the plan, where it locks them.
             JournalError: It could not be written down.
         """
         from opskit.record.entering import entry_of_call, entry_of_undo
@@ -328,8 +269,11 @@ class Scope:
             entry = entry_of_call(str(undo), undo.packed(), self.root.id, number, self.number)
             self.root.known[number] = undo  # first: if this is told to have failed, it may be written all the same
             self.write([entry])
-            _with_functions[self.root.id] = self.root
+            self.root.remember()
             return
+        if (lock := self.lock_of_hosts) is not None:
+            patience = 0.0 if would_hold_up_tasks() else lock.patience
+            Waiting(self.root, locks.of_plan(undo), patience, lambda: self.cancelled).wait()
         part = self.part("run", undo.name)
         packed: PackedTerms = {}
         numbers = [(step, self.root.number()) for step in undo.steps]
@@ -337,10 +281,12 @@ class Scope:
         self.root.known.update((number, step) for step, number in numbers)  # as above
         part.write(entered)
 
-    def steer_by(self, rollback: Callable[[str], Results]) -> None:
+    def steer_by(self, rollback: Steer) -> None:
         """Have the whole rolled back by this method where another process asks for that."""
         if self.is_whole:
+            self._steered_by = rollback  # who began it by hand may have nobody in a variable who can
             self.root.steer = WeakMethod(rollback)
+            answer_for(self.root)
 
     def leave(self) -> None:
         """Who opened it is done with it; a part's transaction goes on."""
@@ -386,15 +332,21 @@ def outside() -> contextvars.Context:
     return context
 
 
-def expect_may_block() -> None:
-    """Raise PlanError where a call that waits would hold up the event loop of tasks."""
+def would_hold_up_tasks() -> bool:
+    """Whether a call that waits would hold up the event loop of tasks."""
     scope = open_scope.get()
     if scope is None or not scope.awaits:
-        return
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return
-    raise PlanError(
-        "a call that waits would hold up all async tasks: `await opskit.arun(...)`, or `async with` for the others"
-    )
+        return False
+    return True
+
+
+def expect_may_block() -> None:
+    """Raise PlanError where a call that waits would hold up the event loop of tasks."""
+    if would_hold_up_tasks():
+        raise PlanError(
+            "a call that waits would hold up all async tasks: `await opskit.arun(...)`, or `async with` for the others"
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from opskit.calling import caller, place
+from opskit.elsewhere import seen, tell_beside
 from opskit.errors import PlanError
 from opskit.fleet.names import Names
 from opskit.handle import Handle
@@ -69,8 +71,11 @@ def run(
 
 
 def plan(command: str, **options: Unpack[RunOptions]) -> Plan:
-    """Decide what `run` would do, and send nothing; `.apply()` runs it. Arguments and errors are those of `run`."""
-    return _planned(_single(command, options, caller()))
+    """Decide what `run` would do, and send nothing; `.apply()` runs it. Arguments and errors are those of `run`.
+
+    Its warnings tell of what others have open on these hosts, as far as the journal knows.
+    """
+    return seen(_planned(_single(command, options, caller())))
 
 
 @overload
@@ -104,7 +109,7 @@ def arun(
 
 async def _executed(draft: Draft, plan: Plan) -> Results | Plan | Handle:
     if draft.terms.dry_run:
-        return plan
+        return await asyncio.to_thread(seen, plan)
     handle = _started(plan, draft.settings)
     return await handle.wait_async() if draft.terms.wait else handle
 
@@ -129,7 +134,7 @@ def execute(draft: Draft) -> Results | Plan | Handle:
 def begin(draft: Draft) -> Plan | Handle:
     """Start what was drafted, whatever it says of waiting; a dry run gives the plan."""
     plan = _planned(draft)
-    return plan if draft.terms.dry_run else _started(plan, draft.settings)
+    return seen(plan) if draft.terms.dry_run else _started(plan, draft.settings)
 
 
 def _planned(draft: Draft) -> Plan:
@@ -137,7 +142,9 @@ def _planned(draft: Draft) -> Plan:
 
 
 def _started(plan: Plan, settings: Settings, kind: Kind = "run") -> Handle:
-    return Handle(plan, settings, kind)
+    handle = Handle(plan, settings, kind)
+    tell_beside(plan)
+    return handle
 
 
 def _perform(plan: Plan) -> Results:
@@ -162,7 +169,7 @@ def load_plan(path: str | PathLike[str]) -> Plan:
     """
     from opskit.work.saved import load
 
-    return replace(load(path), performer=_perform)
+    return seen(replace(load(path), performer=_perform))
 
 
 def parallel(*, dry_run: bool = False, wait: bool = True, **options: Unpack[RunOptions]) -> Parallel:
@@ -291,6 +298,8 @@ class Parallel:
             expect_may_block()
             if (handle := self._begin()) is not None:
                 handle.wait()
+            elif self._draft.terms.dry_run:
+                self._plan = seen(self.plan)
 
     async def __aenter__(self) -> Self:
         self._expect_open()
@@ -299,5 +308,8 @@ class Parallel:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and (handle := self._begin()) is not None:
-            await handle.wait_async()
+        if error is None:
+            if (handle := self._begin()) is not None:
+                await handle.wait_async()
+            elif self._draft.terms.dry_run:
+                self._plan = await asyncio.to_thread(seen, self.plan)

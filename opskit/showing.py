@@ -78,11 +78,16 @@ class Shown:
         rollback: Cancels what runs, undoes, and gives a row for each undo; its argument says why. Whoever calls it has
             seen what later work stands on it. None where what it is a part of is what one rolls back. Blocks, and
             raises RollbackError, with `.results` where something is left.
-        cancel: Ends what runs, on these hosts or on all; raises InventoryError. None: it is a transaction over cells.
+        cancel: Ends what runs, on these hosts or on all; raises InventoryError. None: it can't be done from here.
         tails: What these hosts have printed last; of none named, those that printed last, the latest one last. Blocks.
         works: Its tasks, or what was done in it; of many those that matter now.
         retry: Runs what did not end well among these rows once more, outside of what they were a part of if that has
             ended. Blocks, and raises as the run did.
+        is_transaction: Whether it is a transaction over many cells: nothing of its own runs in it, and it lasts until
+            its end.
+        look: Brings the progress up to date, where nobody tells of what happens. May block, and raises nothing.
+        seconds_before: For which it had been going on when this was made.
+        remark: A sentence on how it ended, where more is to be said than its rows do; else empty.
     """
 
     progress: Progress
@@ -94,8 +99,7 @@ class Shown:
     tails: Callable[[Collection[str]], Sequence[Tail]] = lambda _: ()
     works: Callable[[], Sequence[WorkProgress]] = tuple
     retry: Callable[[Results], Results] = lambda rows: rows.retry_failed()
-
-    @property
-    def is_transaction(self) -> bool:
-        """Whether it is a transaction over many cells: nothing of its own runs in it, and it lasts until its end."""
-        return self.cancel is None
+    is_transaction: bool = False
+    look: Callable[[], object] = tuple
+    seconds_before: float = 0.0
+    remark: Callable[[], str] = str

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opskit import views
 from opskit.bridge import callbacks
 from opskit.calling import caller, place
-from opskit.enlistment import outcome, stays_open
-from opskit.errors import OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
+from opskit.enlistment import outcome, stays_open, wait_for_asked
+from opskit.errors import Cancelled, OpskitError, PlanError, RollbackError, RollbackRequested, give_notes, give_results
 from opskit.fleet.names import Names
 from opskit.in_use import default_inventory
+from opskit.locks import Lock
 from opskit.rendering.escape import one_line, said_by
 from opskit.results import Results
 from opskit.scopes import expect_may_block, here, open_scope, opened, outside
@@ -38,12 +39,15 @@ class Transaction:
 
     Args:
         name: What the journal calls it.
+        lock: As of `transaction`.
+        wait_for_lock: As of `transaction`.
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, *, lock: str | None = None, wait_for_lock: float | None = None) -> None:
         if name is not None and not isinstance(name, str):
             raise PlanError(f"transaction: its name must be text, not {type(name).__name__}")
         self.name = name
+        self._lock = Lock.of(lock, wait_for_lock)
         self._scope: Scope | None = None
         self._change: Change[Scope | None] | None = None
 
@@ -81,6 +85,7 @@ class Transaction:
 
         Raises:
             RollbackError: The transaction has ended.
+            HostsBusy: It locks its hosts, and somebody else has locked some of the command's.
             JournalError: It could not be written down.
         """
         _register(self.scope, undo, args, options, caller())
@@ -115,7 +120,10 @@ class Transaction:
 
     def open_by_hand(self) -> None:
         """Open it for all that follows, until its `end` or `rollback`; see `opskit.begin`."""
-        self._scope = scope = opened("transaction", self.name)
+        scope = self._opened()
+        if (waiting := scope.waiting()) is not None:
+            waiting.wait()
+        self._scope = scope
         scope.by_hand = True
         scope.steer_by(self._undo)
         open_scope.set(scope)
@@ -129,6 +137,7 @@ class Transaction:
             outlook=scope.outlook,
             rollback=self._undo,
             works=scope.works,
+            is_transaction=True,
         )
 
     def end(self) -> None:
@@ -145,6 +154,8 @@ class Transaction:
                 "a transaction of a `with` block ends with its block; end() is for what opskit.begin opened"
             )
         scope.check()
+        if (asked := scope.root.asked) is not None:
+            raise RollbackError(f"{asked}: it can't be kept any more")
         try:
             scope.root.end("succeeded")
         finally:
@@ -153,7 +164,10 @@ class Transaction:
 
     def __enter__(self) -> Self:
         expect_may_block()
-        return self._entered()
+        scope = self._opened()
+        if (waiting := scope.waiting()) is not None:
+            waiting.wait()
+        return self._entered(scope)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -164,7 +178,10 @@ class Transaction:
             raise fault
 
     async def __aenter__(self) -> Self:
-        return self._entered()
+        scope = self._opened()
+        if (waiting := scope.waiting()) is not None:
+            await waiting.wait_async()
+        return self._entered(scope)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -174,10 +191,16 @@ class Transaction:
         if (fault := await asyncio.to_thread(self._left, error)) is not None:
             raise fault
 
-    def _entered(self) -> Self:
+    def _opened(self) -> Scope:
+        """Its scope, in which nothing is done yet."""
         if self._scope is not None:
             raise PlanError("a transaction can be opened once; make another one")
-        self._scope = scope = opened("transaction", self.name)
+        scope = opened("transaction", self.name)
+        scope.lock = self._lock
+        return scope
+
+    def _entered(self, scope: Scope) -> Self:
+        self._scope = scope
         if scope.parent is not None:
             scope.parent.hold(scope)
         scope.steer_by(self._undo)
@@ -191,9 +214,11 @@ class Transaction:
         try:
             fault = self._fault() if error is None else None
             failing = error or fault
+            if failing is not None:
+                wait_for_asked(scope, failing)
             if failing is None and scope.is_whole:
                 scope.root.end("succeeded")
-            elif failing is not None and not (scope.is_whole and scope.root.over):
+            elif failing is not None and not (scope.root.over if scope.is_whole else scope.root.asked):
                 _undo_for(scope, failing)
         finally:
             scope.leave()
@@ -205,6 +230,8 @@ class Transaction:
             self.scope.check()
         except BaseException as error:  # noqa: BLE001 - an interrupt undoes as well
             return error
+        if (asked := self.scope.root.asked) is not None:
+            return Cancelled(str(asked), self.results)
         return None if self.scope.asked is None else RollbackRequested(self.scope.asked)
 
 
@@ -259,27 +286,44 @@ def _expect_elsewhere(scope: Scope) -> None:
         )
 
 
-def transaction(name: str | None = None) -> Transaction:
+def transaction(name: str | None = None, *, lock: str | None = None, wait_for_lock: float | None = None) -> Transaction:
     """Undo together what is done in a block, if an exception leaves it: `with opskit.transaction("deploy") as tx:`.
 
     Inside another transaction it is a part of that: an exception undoes this part; ended well, its undos are the
     outer one's.
-    """
-    return Transaction(name)
 
-
-def begin(name: str | None = None) -> Transaction:
-    """Open a transaction over many cells, until its `end()` or `rollback()`.
+    Args:
+        name: What the journal calls it.
+        lock: What it keeps every other transaction off that locks the same. `"hosts"`: the hosts of each run in it, by
+            address and port, all of them before anything is sent. Any other text: a name on which you have agreed,
+            locked when the block is entered. Until the whole transaction has ended: also where this is a part of it.
+        wait_for_lock: Seconds for which each lock that somebody else holds is waited for; None: not at all.
 
     Raises:
-        PlanError: One is open already.
+        PlanError: An argument can't be right.
+        HostsBusy: On entering, or from a run in the block: somebody else holds the lock; says who, and since when.
+    """
+    return Transaction(name, lock=lock, wait_for_lock=wait_for_lock)
+
+
+def begin(name: str | None = None, *, lock: str | None = None, wait_for_lock: float | None = None) -> Transaction:
+    """Open a transaction over many cells, until its `end()` or `rollback()`.
+
+    Args:
+        name: What the journal calls it.
+        lock: As of `transaction`; a name is locked at once.
+        wait_for_lock: As of `transaction`.
+
+    Raises:
+        PlanError: One is open already, or an argument can't be right.
+        HostsBusy: Somebody else holds the lock; nothing is open then.
     """
     if (outer := here()) is not None:
         raise PlanError(
             f"transaction {outer.root.id} is open: end it or roll it back before you begin "
             "another; `with opskit.transaction():` makes a part of it"
         )
-    begun = Transaction(name)
+    begun = Transaction(name, lock=lock, wait_for_lock=wait_for_lock)
     begun.open_by_hand()
     return begun
 

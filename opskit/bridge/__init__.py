@@ -15,7 +15,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from opskit.bridge import nesting
 
@@ -130,6 +130,11 @@ def block(
                 interrupted()
     if interrupt is not None:
         raise interrupt
+
+
+def wait_no_more() -> Never:
+    """What an interrupt does where what is waited for goes on without whoever waits: for `block`."""
+    raise KeyboardInterrupt
 
 
 async def awaiting(

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from opskit import __version__
-from opskit.cli import fleet, journal, run
+from opskit.cli import attach, fleet, journal, run
 from opskit.cli.answers import BAD_INPUT, CANCELLED, complain, print_document, write
 from opskit.errors import Cancelled, OpskitError, PlanError, did_you_mean
 
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"opskit {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     run.add_to(verbs)
+    attach.add_to(verbs)
     journal.add_to(verbs)
     fleet.add_to(verbs)
     return parser

@@ -35,12 +35,14 @@ opskit journal init makes what OPSKIT_JOURNAL=postgresql://... needs, or upgrade
 {_CODES}"""
 
 _ROLLBACK_MORE: Final = """\
-Commands are undone from the journal alone, by any process. Functions that another process registered are called only if
-they can be imported, and if a person agrees; --yes does not answer that.
+What a live process is at it is asked to cancel and to undo, with its functions; that is waited for. Ctrl-C takes back
+what it has not begun. What nobody is at any more is undone from here: commands from the journal alone; functions that
+another process registered are called only if they can be imported, and if a person agrees; --yes does not answer that.
 
 exit codes:
     0  undone
-    2  bad input: an unknown transaction, or one that ended, or that somebody else is at; nothing was undone
+    2  bad input: an unknown transaction, one that ended, one that somebody else rolls back, or whose process does not
+       answer for 30 s; nothing was undone
     5  incomplete: some undos failed, or need their notebook; the same command tries the rest again
   130  interrupted, or a no to the question"""
 
@@ -72,7 +74,7 @@ def add_to(verbs: Any) -> None:
         "undo a transaction",
         one,
         _takes("--why", metavar="TEXT", help="what the journal says of it"),
-        _takes("--force", action="store_true", help="also if its owner on another machine seems to live"),
+        _takes("--force", action="store_true", help="ask no live process: take over what is idle, or elsewhere"),
         _takes("-y", "--yes", action="store_true", help="don't ask before"),
         _takes("-i", "--inventory", metavar="PATH", help="where hosts' passwords are named; else OPSKIT_INVENTORY"),
         more=_ROLLBACK_MORE,

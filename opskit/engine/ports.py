@@ -108,6 +108,14 @@ class Journal(Protocol):
     def transaction(self) -> str | None:
         """What the rows of the run are to name as their transaction."""
 
+    async def admit(self, plan: Plan) -> None:
+        """Return when nobody else keeps the run off the hosts of its plan. Nothing is written of that, nor dialled.
+
+        Raises:
+            HostsBusy: Somebody does, and is not waited for any more.
+            JournalError, RollbackError: As `begin` and `intend`.
+        """
+
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
         """Write down what is planned. Nothing is dialled yet.
 
@@ -142,6 +150,9 @@ class Unrecorded(Journal):
     @property
     def transaction(self) -> None:
         """It is no part of any."""
+
+    async def admit(self, plan: Plan) -> None:
+        """Nobody is kept off anything."""
 
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:  # noqa: ARG002 - the port's
         """Nothing is written."""

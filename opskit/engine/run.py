@@ -99,6 +99,8 @@ class Run:
         try:
             await self._unless_cancelled(self._transport.prepare((*self.plan.steps, *self.plan.checks)))
             if not self._stopping:
+                await self._unless_cancelled(self._journal.admit(self.plan))
+            if not self._stopping:
                 done = await self._journal.begin(self.plan)
                 for step in self.plan.steps if done else ():
                     if (row := done.get(id(step))) is not None:

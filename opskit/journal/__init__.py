@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from opskit import checks, shared
 from opskit.asking import confirmed
+from opskit.begun import begun_here
 from opskit.errors import JournalError, PlanError, PromptRefused, RollbackError, did_you_mean
 from opskit.frames.journal import COLUMNS, journal_frame
 from opskit.journal.display import Listing
@@ -29,8 +29,9 @@ from opskit.record.moves import GOING_ON
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
-from opskit.scopes import begun_here
+from opskit.undoing.asking import ask, is_anothers
 from opskit.undoing.confirming import confirm, confirm_order
+from opskit.undoing.order import undone_under
 from opskit.undoing.rollback import Rollback, expect_undone
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def listing_of_unfinished() -> Listing:
 def unfinished() -> pd.DataFrame:
     """What needs somebody: what a dead process left, and what was not wholly undone; `what_to_do` says how.
 
-    A transaction that a dead process left is here if anything of it was or may have been sent, or if it has undos.
+    A transaction that a dead process left is here if anything of it was or may have been sent, if it has undos, or if
+    it keeps others off something.
     """
     return _frame(listing_of_unfinished().summaries)
 
@@ -150,13 +152,17 @@ def results(transaction: str) -> Results:
 def rollback(transaction: str, why: str | None = None, *, force: bool = False) -> Results:
     """Undo what was or may have been done in a transaction and is not undone, newest first, from any process.
 
-    Commands are undone from the journal alone. Functions of another process are called if they can be imported by
-    name, and only if a person, who is asked here, agrees; the others are left to their notebook.
+    What a live process is at, that is asked to roll back: within seconds it cancels what runs, and undoes all of it,
+    with its functions. That is waited for; an interrupt withdraws what was not taken up.
+
+    What nobody is at any more is undone from here: commands from the journal alone; functions of another process are
+    called if they can be imported by name, and only if a person, who is asked here, agrees; the others are left to
+    their notebook.
 
     Args:
         transaction: Its id.
         why: What the journal says of it.
-        force: Whether an owner on another machine who seems to live is not asked.
+        force: Whether a live owner is not asked, but robbed: one on another machine, or one with nothing under way.
 
     Returns:
         A row for each undo.
@@ -164,10 +170,11 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
     Raises:
         Cancelled, PromptRefused: Later work on the same hosts, with undos of its own, stands on it, and a person who
             was asked said no, or nobody could answer; `opskit.configure(yes=True)` answers.
-        RollbackError: Something is left (`.results` has the rows); or it is rolled back or closed already, or is
-            somebody else's who is at it: says who, and since when; or it runs in this very process.
+        RollbackError: Something is left (`.results` has the rows); or its owner has not answered for 30 s; or it is
+            rolled back or closed already, or is being rolled back by somebody else: says who, and since when; or it
+            runs in this very process.
     """
-    return _rolled_back(transaction, why, confirm_order, force=force)
+    return _rolled_back(transaction, why, lambda undoing, _: confirm_order(undoing), force=force)
 
 
 def confirmed_rollback(transaction: str, why: str | None = None, *, remedy: str, force: bool = False) -> Results:
@@ -179,20 +186,44 @@ def confirmed_rollback(transaction: str, why: str | None = None, *, remedy: str,
         remedy: What to set where nobody can answer, for the error.
         force: As of `rollback`.
     """
-    return _rolled_back(transaction, why, partial(confirm, remedy=remedy), force=force)
+    return _rolled_back(transaction, why, lambda undoing, runs: confirm(undoing, remedy, runs), force=force)
 
 
-def _rolled_back(transaction: str, why: str | None, agree: Callable[[Rollback], None], *, force: bool) -> Results:
+def agreed_rollback(transaction: str, why: str | None = None) -> Results:
+    """As `rollback`, for a person who has seen what it would undo, and has agreed."""
+    return _rolled_back(transaction, why, lambda *_: None, force=False)
+
+
+def _rolled_back(
+    transaction: str, why: str | None, agree: Callable[[Rollback, str | None], object], *, force: bool
+) -> Results:
+    """Roll back, or have it rolled back; `agree` is told what, and who still runs it and would be asked."""
     store = shared.store()
     now = _whole(store, transaction)
     _expect_left(
         now, "its own .rollback() ends and undoes it (%opskit transaction rollback, where it was begun by hand)"
     )
-    undoing = Rollback(store, now.transaction.id, root=begun_here(now.transaction.id), force=force)
-    agree(undoing)
+    found = now.transaction.id
+    undoing = Rollback(store, found, root=begun_here(found), force=force)
+    agree(undoing, str(now.owner) if is_anothers(now, store) and not force else None)
+    if not force and (rows := _undone_by_owner(store, found, why)) is not None:
+        return expect_undone(rows, found)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
-        undoing = Rollback(store, now.transaction.id, force=force, calls=_agreed(calls))
-    return expect_undone(undoing.wait(why), now.transaction.id)
+        undoing = Rollback(store, found, force=force, calls=_agreed(calls))
+    return expect_undone(undoing.wait(why), found)
+
+
+def _undone_by_owner(store: Store, transaction: str, why: str | None) -> Results | None:
+    """The rows of the undos of another process that was at it; None: none is, or it has ended or died meanwhile."""
+    before = store.now(transaction)
+    if not is_anothers(before, store):
+        return None
+    now = ask(store, before, why)
+    if now.epoch == before.epoch or now.state not in ("rolled_back", "rollback_partial"):
+        return None
+    shown = show(transaction)
+    undone = undone_under(now.epoch, now.transaction.kind, shown.parts, shown.accounts)
+    return Results(tuple(shown.row(account, undo=True) for account in undone))
 
 
 def close(transaction: str, why: str) -> None:

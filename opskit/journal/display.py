@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
+from opskit.record import keys
 from opskit.record.moves import words
 from opskit.record.standing import is_left, is_owed, status
 from opskit.rendering.escape import html, one_line, terminal
@@ -137,6 +138,8 @@ def _head(history: History) -> Iterator[str]:
         yield f"begun in {one_line(begun.notebook, _LINE)}"
     for move in history.moves:
         yield f"  {_time(move.at)}  {words(move.state):16}  {_by(move)}"
+    if history.locked:
+        yield one_line(f"keeps others off {fold(map(keys.for_people, history.locked))}, until it has ended", _LINE)
 
 
 def _by(move: Now) -> str:

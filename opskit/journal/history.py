@@ -77,7 +77,7 @@ class Summary:
             sum(number for account, number in alike if status(account, undo=True) == "ok"),
             0 if now.state == "closed" else sum(number for account, number in alike if is_left(account)),
             next((move.why for move in reversed(outline.moves) if move.why is not None), None),
-            _what_to_do(now, [account for account, _ in alike]),
+            _what_to_do(now, [account for account, _ in alike], locks=outline.locks > 0),
         )
 
 
@@ -90,6 +90,7 @@ class History:
         moves: How it came there.
         accounts: Its steps and undos, and what became of each.
         tasks: Those that have ended, by their part's number.
+        locked: The keys that it keeps others off.
     """
 
     now: Now
@@ -98,6 +99,7 @@ class History:
     parts: Sequence[Part] = ()
     tasks: Mapping[int, TaskEnded] = field(default_factory=dict)
     notes: Sequence[Note] = ()
+    locked: Sequence[str] = ()
 
     @classmethod
     def of(cls, store: Store, transaction: str) -> History:
@@ -106,7 +108,7 @@ class History:
         found = now.transaction.id
         moves, accounts = store.moves(found), store.accounts(found)
         tasks = {task.number: task for task in store.tasks(found)}
-        return cls(now, moves, accounts, store.parts(found), tasks, store.notes(found))
+        return cls(now, moves, accounts, store.parts(found), tasks, store.notes(found), store.locked(found))
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -119,7 +121,7 @@ class History:
         """The same in figures."""
         hosts = {account.entry.host for account in self.accounts} - {None}
         alike = [(account, 1) for account in self.accounts]
-        return Summary.of(Outline(self.now, self.moves, len(hosts), alike))
+        return Summary.of(Outline(self.now, self.moves, len(hosts), alike, len(self.locked)))
 
     def row(self, account: Account, *, undo: bool = False) -> HostResult:
         """The row of a step, or of its undo: `running` while its owner is at it."""
@@ -184,7 +186,7 @@ def summaries(
 
 
 def unfinished(store: Store) -> list[Summary]:
-    """Those that need somebody: abandoned after something was or may have been done, or not wholly undone."""
+    """Those that need somebody: abandoned after something was or may have been done, or with locks; or not undone."""
     found = store.outlines(store.transactions(states=OPEN))
     return [summary for summary in map(Summary.of, found) if summary.what_to_do is not None]
 
@@ -199,9 +201,9 @@ def _row(now: Now, account: Account, *, undo: bool = False) -> HostResult:
     return found
 
 
-def _what_to_do(now: Now, accounts: Sequence[Account]) -> str | None:
+def _what_to_do(now: Now, accounts: Sequence[Account], *, locks: bool) -> str | None:
     partial = now.state == "rollback_partial"
-    if not partial and not (now.abandoned and any(map(was_sent, accounts))):
+    if not partial and not (now.abandoned and (locks or any(map(was_sent, accounts)))):
         return None
     found = now.transaction.id
     left = [account for account in accounts if is_left(account)]
@@ -211,4 +213,4 @@ def _what_to_do(now: Now, accounts: Sequence[Account]) -> str | None:
         return f"opskit rollback {found}"
     if left:
         return f"opskit settle {found} HOST ok --undo --why '...', once it is known what became of the undo"
-    return f"nothing can be undone: opskit close {found} --why '...'"
+    return f"nothing can be undone: opskit close {found} --why '...'" + (", which ends its locks" if locks else "")

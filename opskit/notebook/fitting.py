@@ -74,7 +74,7 @@ _LONGEST: Final = 4000
 """Characters of a line with which somebody is helped: on longer ones patterns would take their time."""
 
 _TAKE_FUNCTIONS: Final = frozenset({"check", "on_output"})
-_TAKE_TRANSACTIONS: Final = frozenset({"journal", "rollback"})
+_TAKE_TRANSACTIONS: Final = frozenset({"journal", "rollback", "attach"})
 _ATTRIBUTES: Final = tuple(sorted(field.name for field in fields(Host)))
 
 

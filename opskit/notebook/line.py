@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit import in_use, journal, shared, transactions
+from opskit.attaching import attach
 from opskit.errors import OpskitError, PlanError, RollbackError, SettingsError, did_you_mean
 from opskit.fleet import Inventory
 from opskit.fleetlab import Fleet
@@ -17,6 +19,7 @@ from opskit.settings import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from opskit.attaching import Attached
     from opskit.journal.display import Listing
     from opskit.journal.history import History
     from opskit.results import Results
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
 USAGE = """\
 %opskit use hosts.yaml   take an inventory from a file, or from a variable
 %opskit fleet up 8       start real SSH servers on this machine to play with; %opskit fleet down ends them
-%opskit transaction begin "deploy v42"    undo together what the next cells do, until `... end` or `... rollback`
+%opskit transaction begin "deploy v42"    undo together what the next cells do, until `... end` or `... rollback`;
+                         with --lock hosts others are kept off these hosts, --wait-for-lock 60 waits for theirs
 %opskit journal          the newest transactions; `journal TX` shows one, `journal --unfinished` what needs somebody
+%opskit attach TX        show a transaction of any notebook while it goes on, and what became of it
 %opskit rollback TX      undo a transaction, of any notebook
 %opskit status           the inventory in use, the open transaction, what is unfinished, and where the journal is
 %opskit config           every setting and what it is now; %config Opskit.fanout = 5 changes one
@@ -38,12 +43,15 @@ VERBS: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (),
     "transaction": ("begin", "end", "rollback"),
     "journal": ("--unfinished",),
+    "attach": (),
     "rollback": (),
     "config": (),
     "fleet": ("up", "down"),
     "help": (),
 }
 """What `%opskit` knows, and the words that may follow each."""
+
+_LOCKING: Final = {"--lock": "lock", "--wait-for-lock": "wait_for_lock"}
 
 _ALONE: Final = frozenset({"status", "help"})
 _NEWEST: Final = 20
@@ -115,12 +123,13 @@ class Line:
         _say(_hosts_in_use())
 
     def _transaction(self, words: str) -> Results | None:
-        """`begin ["name"]`, `end` or `rollback ["why"]`."""
+        """`begin ["name"] [--lock hosts] [--wait-for-lock 60]`, `end` or `rollback ["why"]`."""
         verb, rest = _split(words)
         text = rest.strip("'\"") or None
         match verb:
             case "begin":
-                begun = transactions.begin(text)
+                name, locking = _to_begin(rest)
+                begun = transactions.begin(name, **locking)
                 _say(f"{_called(begun)} is open: %opskit transaction end keeps it, rollback undoes it")
                 return None
             case "end" if text is None:
@@ -139,6 +148,12 @@ class Line:
         if what.startswith("-"):
             raise PlanError("%opskit journal: write `journal`, `journal TX` or `journal --unfinished`")
         return journal.show(self._id(what)) if what else journal.listing(limit=_NEWEST)
+
+    def _attach(self, transaction: str) -> Attached:
+        """Show a transaction of any notebook, live if it goes on; does not wait for its end."""
+        if not transaction:
+            raise PlanError("%opskit attach: name a transaction; %opskit journal lists them")
+        return attach(self._id(transaction))
 
     def _rollback(self, transaction: str) -> Results:
         """Undo a transaction of any notebook, once a person who was shown what that undoes has agreed."""
@@ -187,6 +202,27 @@ def _split(words: str) -> tuple[str, str]:
     """The first word, and what follows it."""
     first, *rest = words.split(None, 1) or [""]
     return first, "".join(rest).strip()
+
+
+def _to_begin(words: str) -> tuple[str | None, dict[str, Any]]:
+    """The name of a transaction, and what it locks."""
+    if "--" not in words:
+        return words.strip("'\"") or None, {}
+    place = "%opskit transaction begin"
+    try:
+        left = iter(shlex.split(words))
+    except ValueError as error:
+        raise PlanError(f"{place}: {words[:_NAME]!r}: {error}") from None
+    name, locking = [], {}
+    for word in left:
+        flag, is_joined, value = word.partition("=")
+        if not flag.startswith("--"):
+            name.append(word)
+        elif flag in _LOCKING:
+            locking[_LOCKING[flag]] = value if is_joined else next(left, "")
+        else:
+            raise PlanError(f"{place}: there is no {flag[:_NAME]!r}{did_you_mean(flag, _LOCKING, plural='there are')}")
+    return " ".join(name) or None, locking
 
 
 def _hosts_in_use() -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opskit.record.moves import CLAIMS, FINAL, MOVES, words
+from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from opskit.record.facts import Now
     from opskit.record.moves import State
+
+
+_NAME: Final = 60
+_HOSTS: Final = 300
 
 
 def refusal_to_move(now: Now, after: State, owner: str) -> str | None:
@@ -52,10 +57,11 @@ def refusal_to_lock(now: Now, held: Sequence[str], since: datetime) -> str:
         since: When it took them.
     """
     begun = now.transaction
-    called = f"{begun.kind} {begun.name or ''}".strip()
-    what = f"{fold(held)} {'is' if len(held) == 1 else 'are'} locked by {now.owner} since {_time(since)}, for {called}"
+    called = one_line(f"{begun.kind} {begun.name or ''}".strip(), _NAME)
+    hosts = f"{one_line(fold(held), _HOSTS)} {'is' if len(held) == 1 else 'are'}"
+    what = f"{hosts} locked by {now.owner} since {_time(since)}, for {called}"
     if now.owner.alive:
-        return f"{what} ({begun.id}): wait_for_lock=SECONDS waits for its end, opskit attach {begun.id} shows it"
+        return f"{what} ({begun.id}): opskit attach {begun.id} shows it"
     return (
         f"{what} ({begun.id}), and that process has died: opskit rollback {begun.id} undoes what it left,"
         f" opskit close {begun.id} --why '...' leaves it; either frees them"
@@ -76,7 +82,7 @@ def _busy(now: Now, in_flight: int) -> str | None:
     steps = "1 step" if in_flight == 1 else f"{in_flight} steps"
     return (
         f"transaction {now.transaction.id} still runs {steps} in the kernel of {now.owner},"
-        f" since {_time(now.at)}: cancel it there, or wait"
+        f" since {_time(now.at)}: cancel it there, or wait; opskit rollback {now.transaction.id} has it undo all of it"
     )
 
 

@@ -71,13 +71,10 @@ def open_elsewhere(
         exists().where(lock.c.transaction == tx.c.id, lock.c.key.in_(keys)),
     )
     # In two steps, each by an index: who may still own something has not ended.
-    unended = connection.scalars(select(owner.c.id).where(owner.c.ended_at.is_(None), owner.c.id != me)).all()
-    lives = living(connection, unended)
+    unended = set(connection.scalars(select(owner.c.id).where(owner.c.ended_at.is_(None), owner.c.id != me)))
+    lives = unended.intersection(living(connection, unended))
     found = []
-    for owners, which in (
-        (lives, ()),
-        (set(unended).difference(lives), (sent,)),
-    ):
+    for owners, which in ((lives, ()), (unended - lives, (sent,))):
         for some in reading.chunks(sorted(owners)):
             going_on = move.c.owner.in_(some), move.c.after.in_(GOING_ON)
             found += reading.stands(connection, living, reading.LAST, *going_on, touches, *which)

@@ -20,9 +20,11 @@ class Outline:
         moves: How it came there.
         hosts: How many it has entries on.
         alike: One account for all that are alike, and how many they are. It may be another transaction's.
+        locks: How many hosts and names it keeps others off.
     """
 
     now: Now
     moves: Sequence[Now]
     hosts: int
     alike: Sequence[tuple[Account, int]]
+    locks: int = 0

@@ -9,13 +9,14 @@ from itertools import groupby
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import String, cast, exists, func, or_, select
+from sqlalchemy import String, cast, exists, func, literal, or_, select
 
 from opskit.errors import RollbackError, did_you_mean
 from opskit.record.facts import Account, Entry, Intent, Note, Now, Outcome, Owner, Transaction, Unsent
+from opskit.record.moves import GOING_ON
 from opskit.record.outline import Outline
 from opskit.record.standing import status
-from opskit.record.tables import FACTS, NAMES, entry, intent, move, note, outcome, owner, tx
+from opskit.record.tables import FACTS, NAMES, entry, intent, lock, move, note, outcome, owner, tx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -34,6 +35,7 @@ K = TypeVar("K", bound="Fact")
 _AT_ONCE: Final = 500
 """Values in one statement: databases have a limit."""
 
+_OUTPUTS: Final = frozenset({"stdout", "stderr"})
 
 _NEAR: Final = 500
 """Among how many ids a mistyped one is looked for."""
@@ -41,6 +43,9 @@ _NEAR: Final = 500
 _follower = move.alias()
 LAST: Final = ~exists().where(_follower.c.transaction == move.c.transaction, _follower.c.number == move.c.number + 1)
 """Of moves: it is its transaction's last."""
+
+OWNS_OPEN: Final = exists().where(move.c.owner == owner.c.id, move.c.after.in_(GOING_ON), LAST)
+"""Of owners: a transaction of theirs goes on."""
 
 _OWNER: Final = (owner.c.id, owner.c.who, owner.c.machine, owner.c.pid, owner.c.since)
 
@@ -101,11 +106,13 @@ def outlines(
     """Transactions in outline, but those forgotten since; of all their entries, or of those on these hosts."""
     moves: defaultdict[str, list[Now]] = defaultdict(list)
     hosts: defaultdict[str, int] = defaultdict(int)
+    locks: dict[str, int] = {}
     alike: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
     examples: dict[tuple[Any, ...], Account] = {}
     for ids in chunks([now.transaction.id for now in transactions]):
         for made in stands(connection, living, tx.c.id.in_(ids)):
             moves[made.transaction.id].append(made)
+        locks |= {row[0]: row[1] for row in connection.execute(_LOCKS.where(lock.c.transaction.in_(ids)))}
         for which in [()] if on is None else [(entry.c.host.in_(names),) for names in chunks(sorted(on))]:
             for found, number in connection.execute(_HOSTS.where(entry.c.transaction.in_(ids), *which)):
                 hosts[found] += number
@@ -114,7 +121,7 @@ def outlines(
                     (examples[key],) = accounts(connection, found, [seq])
                 alike[found].append((examples[key], number))
     return [
-        Outline(now, moves[found], hosts[found], alike[found])
+        Outline(now, moves[found], hosts[found], alike[found], locks.get(found, 0))
         for now in transactions
         if (found := now.transaction.id) in moves
     ]
@@ -136,6 +143,9 @@ def _told(kind: type[Fact], *names: str) -> ScalarSelect[str]:
 
 _HOSTS: Final = select(entry.c.transaction, func.count(entry.c.host.distinct())).group_by(entry.c.transaction)
 """How many hosts each transaction has entries on."""
+
+_LOCKS: Final = select(lock.c.transaction, func.count()).group_by(lock.c.transaction)
+"""How many hosts and names each transaction keeps others off."""
 
 # All that standing.py, and who is at a step still, ask of an account; what is the same in it is alike.
 _PATTERN: Final = (
@@ -193,20 +203,22 @@ def owners(connection: Connection, living: Living) -> list[Owner]:
     return [Owner(*row, alive=row[0] in lives) for row in rows]
 
 
-def facts(connection: Connection, kind: type[K], *which: ColumnElement[bool]) -> list[K]:
-    """All facts of a kind that these conditions hold for, in the order of their keys."""
+def facts(connection: Connection, kind: type[K], *which: ColumnElement[bool], outputs: bool = True) -> list[K]:
+    """All facts of a kind that these conditions hold for, in the order of their keys; or all of them but outputs."""
     table = FACTS[kind]
-    columns = [table.c[name] for name in NAMES[kind]]
+    columns = [table.c[name] if outputs or name not in _OUTPUTS else literal("") for name in NAMES[kind]]
     return [kind(*row) for row in connection.execute(select(*columns).where(*which).order_by(*table.primary_key))]
 
 
-def accounts(connection: Connection, transaction: str, seqs: Sequence[int] | None = None) -> list[Account]:
+def accounts(
+    connection: Connection, transaction: str, seqs: Sequence[int] | None = None, *, outputs: bool = True
+) -> list[Account]:
     """The entries of a transaction, or these of them, and all that is known of each; by seq."""
 
     def of(kind: type[K]) -> list[K]:
         columns = FACTS[kind].c
         narrowed = () if seqs is None else (columns.seq.in_(seqs),)
-        return facts(connection, kind, columns.transaction == transaction, *narrowed)
+        return facts(connection, kind, columns.transaction == transaction, *narrowed, outputs=outputs)
 
     def by_seq(found: Iterable[Any]) -> defaultdict[int, tuple[Any, ...]]:
         together: defaultdict[int, tuple[Any, ...]] = defaultdict(tuple)

@@ -187,6 +187,7 @@ class Recorder:
         transaction: The id of the transaction, which has been begun.
         epoch: Under which this process owns it.
         enter: Says what to write down before anything is dialled. Called in a thread.
+        admit: Awaited before that; returns when nobody else keeps the run off its hosts. None: nobody does.
         ended: Awaited when the run has ended; sees to it that all is written. None: nothing but that is to be done.
         undo: Whether the steps are undos.
         tried: How often the undo of an entry was tried before.
@@ -199,6 +200,7 @@ class Recorder:
         epoch: int,
         enter: Callable[[Plan], Entered],
         *,
+        admit: Callable[[Plan], Awaitable[None]] | None = None,
         ended: Callable[[How], Awaitable[None]] | None = None,
         undo: bool = False,
         tried: Mapping[int, int] = _NEVER,
@@ -207,6 +209,7 @@ class Recorder:
         self._writer = writer
         self._epoch = epoch
         self._enter = enter
+        self._admit = admit
         self._ended = ended
         self._undo = undo
         self._tried = tried
@@ -214,6 +217,11 @@ class Recorder:
         self._attempts: dict[int, int] = {}
         self._intended: dict[int, float] = {}
         self._unsent: dict[int, int] = {}
+
+    async def admit(self, plan: Plan) -> None:
+        """Return when nobody else keeps the run off its hosts."""
+        if self._admit is not None:
+            await self._admit(plan)
 
     async def begin(self, plan: Plan) -> Mapping[int, HostResult]:
         """Write down what is planned; gives the rows of what was done before."""

@@ -26,6 +26,7 @@ from opskit.errors import JournalError
 from opskit.record import owner as owners
 from opskit.record import tables
 from opskit.record.database import as_owner, in_words
+from opskit.record.reading import OWNS_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -135,9 +136,10 @@ class SqliteDatabase:
     def close(self) -> None:
         """Write no more."""
         if self._recorded and not self._closed:
-            ended = update(tables.owner).where(tables.owner.c.id == self.owner).values(ended_at=datetime.now(UTC))
+            # Who leaves something open has not ended: it is found by that, and by its lock known to be dead.
+            ended = update(tables.owner).where(tables.owner.c.id == self.owner, ~OWNS_OPEN)
             with suppress(JournalError):
-                self.write(lambda connection: connection.execute(ended))
+                self.write(lambda connection: connection.execute(ended.values(ended_at=datetime.now(UTC))))
         self._closed = True
         self._lock.let_go()
         self._engine.dispose()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import PlanError
 from opskit.masking import mask
+from opskit.record.moves import GOING_ON
 from opskit.results import HostResult
 
 if TYPE_CHECKING:
-    from opskit.record.facts import Account, Intent, Outcome, Unsent
+    from opskit.record.facts import Account, Intent, Now, Outcome, Unsent
     from opskit.results import Status
     from opskit.work.plan import Step
 
@@ -37,6 +38,14 @@ def status(account: Account, *, undo: bool = False) -> Status:
 def was_sent(account: Account) -> bool:
     """Whether there is anything to undo: its command was or may have been sent, or it is an undo alone."""
     return account.entry.command is None or status(account) not in SURELY_NOT_SENT
+
+
+def is_under_way(account: Account, now: Now, *, undo: bool = False) -> bool:
+    """Whether whoever owns its transaction, and lives, is at its command, or at its undo: its end is to be told yet."""
+    intents, outcomes = _facts(account, undo=undo)
+    if not intents or intents[-1].epoch != now.epoch or now.state not in GOING_ON or not now.owner.alive:
+        return False
+    return all(outcome.attempt != intents[-1].attempt for outcome in outcomes)
 
 
 def may_run(account: Account) -> bool:

@@ -226,7 +226,12 @@ class Store:
     def ask(self, transaction: str, why: str | None) -> None:
         """Ask whoever owns a transaction, and lives, to roll it back; see `asked`."""
         wish = Request(transaction, self.who, machine(), datetime.now(UTC), why)
-        self._database.write(lambda connection: locking.ask(connection, wish))
+
+        def change(connection: Connection) -> None:
+            self._database.hold(connection, [transaction])
+            locking.ask(connection, wish)
+
+        self._database.write(change)
 
     def asked(self, transactions: Collection[str]) -> list[str]:
         """Those of these transactions whose owner is asked to roll them back."""
@@ -291,11 +296,10 @@ class Store:
             lambda connection: reading.facts(connection, Part, tables.part.c.transaction == transaction)
         )
 
-    def tasks(self, transaction: str) -> list[TaskEnded]:
-        """The tasks of a transaction that have ended, by number."""
-        return self._database.read(
-            lambda connection: reading.facts(connection, TaskEnded, tables.task.c.transaction == transaction)
-        )
+    def tasks(self, transaction: str, *, outputs: bool = True) -> list[TaskEnded]:
+        """The tasks of a transaction that have ended, by number; their outputs are empty where nobody wants them."""
+        own = tables.task.c.transaction == transaction
+        return self._database.read(lambda connection: reading.facts(connection, TaskEnded, own, outputs=outputs))
 
     def notes(self, transaction: str) -> list[Note]:
         """What persons said of a transaction, in the order in which they did."""
@@ -303,9 +307,9 @@ class Store:
             lambda connection: reading.facts(connection, Note, tables.note.c.transaction == transaction)
         )
 
-    def accounts(self, transaction: str) -> list[Account]:
-        """The entries of a transaction and all that is known of them, by seq."""
-        return self._database.read(lambda connection: reading.accounts(connection, transaction))
+    def accounts(self, transaction: str, seqs: Sequence[int] | None = None, *, outputs: bool = True) -> list[Account]:
+        """The entries of a transaction, or these few, and all that is known of them, by seq; outputs as of `tasks`."""
+        return self._database.read(lambda connection: reading.accounts(connection, transaction, seqs, outputs=outputs))
 
     def done_under(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Account]:
         """For each of these (key, host) the newest account whose command ended ok and is not undone since.

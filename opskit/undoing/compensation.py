@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opskit import views
+from opskit.asking import is_elsewhere
 from opskit.bridge.own_thread import in_own_thread
 from opskit.engine.ports import DEAD_MAN_SECONDS
 from opskit.engine.run import Run
@@ -177,6 +178,7 @@ class Compensation:
         self._writer.expect_lease(await self._writer.write([intent]))
         context = known.context.copy()
         context.run(views.silent.set, True)
+        context.run(is_elsewhere.set, is_elsewhere.get())
         error = await in_own_thread(partial(context.run, _called, known))
         row = HostResult(
             "",

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.asking import confirmed
 from opskit.errors import Cancelled
+from opskit.record import keys
 from opskit.record.moves import words
 from opskit.record.standing import is_left
 from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 from opskit.results import Results
 from opskit.settings import current
+from opskit.work.kept import unpacked_way
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Iterable, Sequence
 
-    from opskit.record.facts import Now
+    from opskit.record.facts import Entry, Now
     from opskit.record.store import Store
     from opskit.undoing.rollback import Rollback
 
@@ -25,14 +26,31 @@ _LISTED: Final = 8
 _LINE: Final = 160
 
 
-def newer_than(store: Store, earlier: Now, hosts: AbstractSet[str]) -> list[str]:
-    """A line for each transaction begun later whose undos on one of these hosts are owed; newest first. Blocks."""
+def newer_than(store: Store, earlier: Now, undone: Iterable[Entry]) -> list[str]:
+    """What stands on what is to be undone, a line each, newest first. Blocks.
+
+    That is every transaction begun later whose undos on one of these hosts are owed, and every other one, of another
+    process, that keeps others off one of them.
+    """
+    hosts, ways = set(), set()
+    for entry in undone:
+        if entry.host is not None and entry.way is not None:
+            hosts.add(entry.host)
+            ways.add(entry.way)
+    if not hosts:
+        return []
     later = store.transactions(since=earlier.transaction.at, host=hosts)
-    return [
-        _line(outline.now)
+    owed = {
+        outline.now.transaction.id: _line(outline.now)
         for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], hosts)
         if any(is_left(account) for account, _ in outline.alike)
-    ]
+    }
+    locked = {
+        now.transaction.id: f"{_line(now)}, which has locked them"
+        for now in store.open_elsewhere((), {keys.of_host(unpacked_way(way)) for way in ways})
+        if now.transaction != earlier.transaction
+    }
+    return list((owed | locked).values())
 
 
 def confirm_order(rollback: Rollback) -> None:
@@ -43,22 +61,27 @@ def confirm_order(rollback: Rollback) -> None:
         PromptRefused: Nobody can answer, and the setting `yes` does not.
     """
     if not current().yes and (newer := rollback.newer()):
-        question = ["done since on the same hosts, and not undone:", *_bounded(newer)]
+        question = ["open or done since on the same hosts, and not undone:", *_bounded(newer)]
         remedy = "roll those back first, or set OPSKIT_YES=1, or opskit.configure(yes=True)"
         _expect_yes([*question, "Undo what lies under it all the same?"], remedy)
 
 
-def confirm(rollback: Rollback, remedy: str) -> None:
+def confirm(rollback: Rollback, remedy: str, runs: str | None = None) -> None:
     """Show a person all that would be undone, and ask; where nothing would, nobody is asked. Raises as `confirm_order`.
 
     Args:
         rollback: What is to be done.
         remedy: What to set where nobody can answer, for the error.
+        runs: Who still runs it, and is asked to end it before: that is asked for, too.
     """
-    if current().yes or not (found := rollback.outlook()).undone:
+    if current().yes or not ((found := rollback.outlook()).undone or runs):
         return
-    undos = [f"{fold(alike.hosts) or 'a function'}: {alike.text}" for alike in found.undone]
-    question = [f"this would undo, newest first, of {rollback.transaction}:", *_bounded(undos)]
+    question = []
+    if runs is not None:
+        question += [f"it still runs by {runs}, and is cancelled first: what it has sent until then is undone, too."]
+    if found.undone:
+        undos = [f"{fold(alike.hosts) or 'a function'}: {alike.text}" for alike in found.undone]
+        question += [f"this would undo, newest first, of {rollback.transaction}:", *_bounded(undos)]
     if found.newer:
         question += ["what was done later on the same hosts stays:", *_bounded(found.newer)]
     _expect_yes([*question, "Undo it?"], remedy)

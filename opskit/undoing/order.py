@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from opskit.record.standing import is_owed
+from opskit.record.standing import is_left, is_owed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,24 @@ def entries(node: Node) -> list[Account]:
             return [account]
         case Series(nodes) | Together(nodes):
             return [account for inner in nodes for account in entries(inner)]
+
+
+def undone_under(epoch: int, kind: Kind, parts: Sequence[Part], accounts: Sequence[Account]) -> list[Account]:
+    """What a rollback of the whole under this epoch has tried, in order, and what it has left to a person."""
+    before = entries(arranged(kind, parts, [_before(epoch, account) for account in accounts]))
+    now = {account.entry.seq: account for account in accounts}
+    tried = [now.pop(account.entry.seq) for account in before]
+    return [*tried, *(account for account in now.values() if is_left(account))]
+
+
+def _before(epoch: int, account: Account) -> Account:
+    """What was known before anything was undone under this epoch."""
+    tried = {intent.attempt for intent in account.undo_intents if intent.epoch == epoch}
+    return replace(
+        account,
+        undo_intents=tuple(found for found in account.undo_intents if found.attempt not in tried),
+        undo_outcomes=tuple(found for found in account.undo_outcomes if found.attempt not in tried),
+    )
 
 
 def within(part: int, parts: Sequence[Part]) -> set[int]:

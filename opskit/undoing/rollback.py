@@ -28,6 +28,7 @@ from opskit.undoing.undos import recovered
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from opskit.begun import RootTransaction
     from opskit.engine.ports import Transport
     from opskit.events import Event
     from opskit.progress import Progress
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from opskit.record.recorder import Writer
     from opskit.record.store import Store
     from opskit.results import HostResult
-    from opskit.scopes import RootTransaction
     from opskit.settings import Settings
     from opskit.undoing.order import Node
     from opskit.undoing.undos import Undo
@@ -106,12 +106,11 @@ class Rollback:
         return outlook(found.now, found.owed, found.parts, found.accounts, self._part, newer)
 
     def newer(self) -> list[str]:
-        """What was begun later on hosts where this would undo something, and is not undone, a line each. Blocks."""
+        """What stands on what this would undo, a line each; see `newer_than`. Blocks."""
         return [] if self._is_unwritten else self._newer(self._standing())
 
     def _newer(self, found: _Standing) -> list[str]:
-        hosts = {account.entry.host for account in entries(found.owed) if account.entry.host is not None}
-        return newer_than(self._store, found.now, hosts) if hosts else []
+        return newer_than(self._store, found.now, (account.entry for account in entries(found.owed)))
 
     def _standing(self) -> _Standing:
         now, parts = self._store.now(self.transaction), self._store.parts(self.transaction)
@@ -273,6 +272,11 @@ class Rollback:
 def interrupted(transaction: str) -> str:
     """What is told of a rollback that nobody has waited for to its end."""
     return f"the rollback was interrupted: opskit rollback {transaction} tries the rest"
+
+
+def goes_on(transaction: str) -> str:
+    """What is told of a rollback that goes on when nobody waits for it any more."""
+    return f"a rollback goes on: opskit journal {transaction} tells its end"
 
 
 def being_undone(transaction: str) -> RollbackError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opskit.rendering.escape import terminal
 from opskit.rendering.palette import LOOKS
 from opskit.results.result import worst_first
 from opskit.showing import MOST_WORKS
@@ -64,7 +65,8 @@ def as_html(
             progress.status, progress.title, *told, is_command=progress.name is None and bool(progress.cells)
         )
     total = sum(chunk.total for chunk in progress.chunks) if works else 0
-    return markup.framed(head, markup.bars(progress), markup.works(works, total), name=name)
+    remark = markup.remark("unknown", said) if (said := shown.remark()) else ""
+    return markup.framed(head, markup.bars(progress), markup.works(works, total), remark, name=name)
 
 
 def as_text(shown: Shown, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> str:
@@ -82,6 +84,8 @@ def as_text(shown: Shown, seconds: float, works: Sequence[WorkProgress], outlook
     for work in works[-MOST_WORKS:]:
         look = LOOKS[work.status]
         lines.append(f"  {look.symbol} {look.word}  {markup.titled(work.title)}")
+    if remark := shown.remark():
+        lines.append(terminal(remark))
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ class NotebookView:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        self._began = monotonic()
+        self._began = monotonic() - shown.seconds_before
         self._within = standing_in.get()
         self._panel: Panel | None = None
         self._static: Any = None
@@ -103,13 +103,15 @@ class NotebookView:
             self._static = display(self._bundle(works), raw=True, display_id=True)
             if self._panel is not None:
                 model = {"version_major": 2, "version_minor": 0, "model_id": self._panel.box.model_id}
-                said = f"{NOT_HERE} {account.what_undoes(self._shown, self._outlook)}".strip()
+                how = account.what_undoes(self._shown, self._outlook)
+                said = (how if self._shown.cancel is None else f"{NOT_HERE} {how}").strip()
                 view = {"application/vnd.jupyter.widget-view+json": model, "text/html": _aside(said)}
                 display(view | {"text/plain": said}, raw=True)
 
     def _looked(self, *, anew: bool = False) -> Sequence[WorkProgress]:
         """Take a look at what is shown. The journal is asked at the end, and when more of a transaction has ended."""
         shown = self._shown
+        shown.look()
         if not shown.progress.over:
             self._seconds = monotonic() - self._began
         works = shown.works()

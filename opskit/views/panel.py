@@ -175,7 +175,8 @@ class Panel:
     def _top(self, seconds: float, works: Sequence[WorkProgress], outlook: Outlook | None) -> str:
         """Everything above the grid, and the look of its cells."""
         waits = self._stage.was_heard or monotonic() < self._began + OPENING_SECONDS
-        no_clicks = "" if waits or front_end.delivers_clicks() else markup.quiet(NO_CLICKS)
+        holds = self._shown.cancel is not None  # else no cell needs to wait for it, and clicks come in between
+        no_clicks = markup.quiet(NO_CLICKS) if holds and not waits and not front_end.delivers_clicks() else ""
         return account.as_html(self._shown, seconds, works, outlook) + no_clicks + self._states()
 
     def _states(self) -> str:
@@ -248,5 +249,5 @@ class Panel:
             ):
                 self._stage.offer(button, is_possible=is_possible)
             how = account.what_undoes(shown, self._outlook)
-            said = "The kernel that ran this has restarted" + (f": {how}" if how else ".")
+            said = "The kernel behind this view has restarted" + (f": {how}" if how else ".")
             self._gone.value = f"<div>{markup.coded(said)}</div>"

@@ -93,6 +93,7 @@ class Rollback:
         assert rollback is not None
         answer = self._stage.begin(lambda: rollback(WHY))
         while not wait([answer], TICK_SECONDS).done:
+            self._shown.look()
             if progress.changes != before and not self._runs():  # else the bars of what still runs show it
                 before, undone = progress.changes, progress.undone
                 total = max(sum(alike.steps for alike in found.undone), undone.total)

@@ -30,7 +30,7 @@ class TerminalView:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        self._began = monotonic()
+        self._began = monotonic() - shown.seconds_before
         self._live: Live | None = None
 
     def paint(self) -> bool:
@@ -41,6 +41,7 @@ class TerminalView:
 
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
+        self._shown.look()
         self._live.update(drawn(self._shown, monotonic() - self._began), refresh=True)
         return True
 

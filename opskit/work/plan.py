@@ -68,6 +68,8 @@ class Plan:
         warnings: What a person should know before it runs.
         checks: What must pass on a chunk's hosts before the next one starts; a step for each host.
         performer: What `apply` calls.
+        passing: Those of the warnings that say what others were at when somebody looked: they are not saved.
+        notes: What else is said under it where it is shown; not saved.
     """
 
     hosts: Inventory
@@ -76,6 +78,8 @@ class Plan:
     warnings: tuple[str, ...] = ()
     checks: tuple[Step, ...] = ()
     performer: Callable[[Plan], Results] | None = field(default=None, repr=False)
+    passing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str | None:

@@ -89,6 +89,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield _how_much_can_be_undone(plan)
     if plan.skipped:
         yield f"skipped, no branch matches: {fold(host.name for host in plan.skipped)}"
+    yield from plan.notes
 
 
 def _how_much_can_be_undone(plan: Plan) -> str:

@@ -55,7 +55,8 @@ def test_a_run_is_watched(lab: Lab, tmp_path: Path) -> None:
 
     A run shorter than a moment shows its table alone.
     """
-    run = "%%parallel --chunk 2\nfor i in 1 2; do echo line $i of {{ server.name }}; sleep 1; done"
+    until = "until [ -e {{ folder }}/{{ server.name }} ]; do sleep 0.1; done"
+    run = f"%%parallel --chunk 2\necho line 1 of {{{{ server.name }}}}\n{until}\necho line 2 of {{{{ server.name }}}}"
     notebook = begun(lab, "watched", tmp_path, run, f"import os\nos.chdir({str(tmp_path)!r})\n%parallel true")
     notebook.run_cell(2)
     notebook.run_cell(1)
@@ -71,8 +72,11 @@ def test_a_run_is_watched(lab: Lab, tmp_path: Path) -> None:
     button(notebook, 1, "Cancel web1").wait_for()
     lines = notebook.cell(1).locator(".opskit-lines")
     wait_until(lambda: "of web1" in lines.inner_text() and "of app1" not in lines.inner_text(), 5)
+    for host in ("app1", "web1"):
+        (tmp_path / host).touch()
     said(notebook, 1, "chunk 2/2")
     notebook.screenshot("run-view")
+    (tmp_path / "db1").touch()
     notebook.wait_idle()
     assert notebook.cell(1).locator(".opskit-progress").filter(visible=True).count() == 1
     assert "line 2 of web1" in notebook.cell(1).locator(".opskit-view .opskit-results").inner_text()
@@ -178,7 +182,7 @@ def test_what_to_do_is_said_when_the_kernel_is_gone(lab: Lab, tmp_path: Path) ->
     titles = displays.locator(".opskit-title").filter(visible=True).all_inner_texts()
     assert sorted(title.split()[0] for title in titles) == ["first", "second"]
     assert notebook.cell(1).locator(".opskit-title").filter(visible=True).count() == 0
-    line = notebook.cell(1).get_by_text("The kernel that ran this has restarted")
+    line = notebook.cell(1).get_by_text("The kernel behind this view has restarted")
     assert not line.is_visible()
     notebook.restart()
     line.wait_for(timeout=10_000)

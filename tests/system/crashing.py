@@ -111,6 +111,24 @@ ABANDON: Final = (
 )
 """Deploys so many times, and dies before any of these transactions ends."""
 
+LIVE: Final = (
+    _DEPLOYS
+    + """
+    import logging, opskit.answering
+    opskit.answering.LOOK_SECONDS = 0.05
+    logging.disable()
+    try:
+        with opskit.transaction("deploy") as tx:
+            opskit.on_rollback(print, "the function", flush=True)
+            deploy(tx)
+            print(tx.id, flush=True)
+            opskit.run("sleep 60", hosts=hosts.split(","))
+    except opskit.Cancelled as error:
+        print(*error.__notes__, sep="\\n")
+"""
+)
+"""Deploys, and goes on with what takes long; says that its function was called, and what it is told in the end."""
+
 RECOVER: Final = (
     _DEPLOYS
     + """
@@ -194,11 +212,12 @@ class Ground:
 
     Attributes:
         folder: Has `act`, and for each host its link and its log.
+        journal: As given.
     """
 
     def __init__(self, fleet: SshdFleet, folder: Path, journal: str) -> None:
         self.folder = folder
-        self._journal = journal
+        self.journal = journal
         self._inventory = fleet.inventory_path
         folder.mkdir(exist_ok=True)
         (folder / "act").write_text(ACT)
@@ -219,7 +238,7 @@ class Ground:
 
     def start(self, program: str, *arguments: object, hosts: list[str] = HOSTS) -> subprocess.Popen[str]:
         """Start one of the programs."""
-        return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, self._journal, *arguments)
+        return python(program, self._inventory, self.folder, ",".join(hosts), CHUNK, self.journal, *arguments)
 
     @contextmanager
     def rescuer(self) -> Iterator[Rescuer]:
@@ -243,7 +262,7 @@ class Ground:
 
     def store(self) -> closing[Store]:
         """The journal, to be looked at."""
-        return closing(Store(placed(self._journal)))
+        return closing(Store(placed(self.journal)))
 
     def wait_for_deaths(self) -> None:
         """Return when the journal takes all those for dead who have something unfinished."""

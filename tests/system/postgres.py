@@ -37,6 +37,7 @@ PASSWORD: Final = "quite 5ecret@home"
 _RULES: Final = f"""\
 local all {PROTECTED} scram-sha-256
 local all all trust
+host opskit all 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 host all all 198.18.0.0/15 trust
 """

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import opskit
-from tests.system import postgres, test_crashes
+from tests.system import postgres, test_asked_rollback, test_crashes
 from tests.unit import test_transactions_stateful
 from tests.unit.record.material import setting
 
@@ -28,6 +28,7 @@ ground_in = postgres.ground_in
 test_whoever_is_killed = test_crashes.test_whoever_is_killed_at_any_moment_is_recovered_by_another_process
 test_whoever_rolls_back_is_killed_too = test_crashes.test_whoever_rolls_back_is_killed_too
 test_two_who_roll_back_at_once = test_crashes.test_two_who_roll_back_at_once_undo_everything_once
+test_who_lives_is_asked = test_asked_rollback.test_what_a_live_process_is_at_is_undone_from_a_shell
 
 
 @pytest.fixture(autouse=True)

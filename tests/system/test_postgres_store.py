@@ -8,7 +8,7 @@ import pytest
 
 from opskit.record.store import Store
 from tests.system import postgres
-from tests.unit.record import test_claiming, test_outlines, test_owner, test_store
+from tests.unit.record import test_claiming, test_locking, test_outlines, test_owner, test_requests, test_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,10 @@ server = postgres.server
 database_name = postgres.database_name
 journal = postgres.journal
 
-for cases in (test_claiming, test_outlines, test_store):
+for cases in (test_claiming, test_locking, test_outlines, test_requests, test_store):
     globals().update({name: case for name, case in vars(cases).items() if name.startswith("test_")})
 test_a_fork_has_a_store_of_its_own = test_owner.test_a_fork_has_a_store_of_its_own
+test_who_leaves_something_open_has_not_ended = test_owner.test_who_leaves_something_open_has_not_ended
 
 
 @pytest.fixture

@@ -141,3 +141,22 @@ def settings() -> float | None:
         assert_type(opskit.settings.fanout, int)
         assert_type(opskit.settings.env, tuple[tuple[str, str | opskit.Secret], ...])
         return opskit.settings.timeout
+
+
+def elsewhere(transaction: str) -> Results:
+    """What another process runs."""
+    attached = opskit.attach(transaction)
+    assert_type(attached, opskit.Attached)
+    assert_type(attached.done, bool)
+    assert_type(attached.results, Results)
+    assert_type(attached.rollback("disk full"), Results)
+    return attached.wait(60)
+
+
+async def transactions() -> None:
+    """With a lock, in a block of either kind, and over many cells."""
+    with opskit.transaction("deploy", lock="hosts", wait_for_lock=60) as tx:
+        assert_type(tx.id, str)
+    async with opskit.transaction(lock="the database") as other:
+        assert_type(other.results, Results)
+    opskit.begin("deploy", lock="hosts", wait_for_lock=0.5).end()

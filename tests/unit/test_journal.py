@@ -424,6 +424,35 @@ def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     assert line.startswith(later)
 
 
+def test_who_has_locked_the_same_hosts_is_told_of(store: Store, other: Store) -> None:
+    """Whenever it was begun, whatever it has to undo, and whatever it calls them; not who has locked others."""
+    facts: list[Given] = [entry("", way=packed_way(opskit.Host("web1"))), intent(""), outcome("")]
+    found = written(store, *facts)
+    for transaction, key in (("same", "web1:22"), ("another", "web1:2222")):
+        other.lock(Transaction(transaction, "theirs", "transaction", None, AT - timedelta(1)), {key: key})
+    (line,) = Rollback(store, found).newer()
+    assert line.startswith("same transaction theirs by ")
+    assert line.endswith("running, which has locked them")
+
+
+def test_locks_that_a_dead_process_left_are_unfinished(store: Store, other: Store) -> None:
+    """Though nothing was sent. What it keeps others off is shown, and it is not forgotten; a close ends it."""
+    for name in ("left", "going on"):
+        made = other if name == "left" else store
+        keys = {f"{name} {number}:22": name for number in (1, 2)} | {f"name {name}": name}
+        made.lock(Transaction(name, name, "transaction", None, AT), keys)
+    assert journal.unfinished().empty
+    other.close()
+    (row,) = journal.unfinished().to_dict("records")
+    assert row["transaction"] == "left"
+    assert row["what_to_do"] == "nothing can be undone: opskit close left --why '...', which ends its locks"
+    assert "keeps others off left [1-2]:22,the lock 'left', until it has ended" in str(journal.show("left"))
+    assert journal.prune(datetime.now(UTC)) == 0
+    journal.close("left", "seen")
+    assert "keeps others off" not in str(journal.show("left"))
+    assert journal.unfinished().empty
+
+
 # Deciding
 
 

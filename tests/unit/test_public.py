@@ -23,6 +23,7 @@ PUBLIC = """
     __version__ configure settings
     Host Inventory load_inventory use
     Transaction begin on_rollback rollback transaction Parallelize parallelize journal
+    Attached attach
     Handle Parallel arun load_plan parallel plan run Plan Step
     Secret secret observe
     HostResult Results

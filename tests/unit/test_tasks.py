@@ -20,6 +20,7 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, bridge, shared, views
+from opskit.begun import RootTransaction, begun_here
 from opskit.bridge import nesting
 from opskit.bridge.task_output import in_task
 from opskit.errors import (
@@ -35,7 +36,7 @@ from opskit.masking import MASK
 from opskit.progress import WorkProgress
 from opskit.record.facts import Part, TaskEnded
 from opskit.record.store import opened
-from opskit.scopes import RootTransaction, begun_here, open_scope
+from opskit.scopes import open_scope
 from opskit.settings import current
 from opskit.tasks import Parallelize, parallelize
 from opskit.testing import Reply, ScriptedTransport

@@ -12,6 +12,7 @@ import pytest
 
 import opskit
 from opskit import Host, Inventory, shared
+from opskit.begun import RootTransaction, begun_here
 from opskit.errors import (
     Cancelled,
     CommandError,
@@ -22,7 +23,7 @@ from opskit.errors import (
     RollbackRequested,
 )
 from opskit.record.store import Store
-from opskit.scopes import RootTransaction, Scope, begun_here, open_scope
+from opskit.scopes import Scope, open_scope
 from opskit.testing import Reply, ScriptedTransport
 from opskit.transactions import by_hand
 from opskit.undoing import confirming

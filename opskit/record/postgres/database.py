@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import Interval, bindparam, func, select, update
+from sqlalchemy import Interval, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -28,7 +28,8 @@ from opskit.record.places import shown
 from opskit.record.postgres.complaints import complaint, kind_of
 from opskit.record.postgres.connecting import engine, hold, hold_all
 from opskit.record.postgres.preparing import expect_prepared
-from opskit.record.tables import owner
+from opskit.record.reading import OWNS_OPEN
+from opskit.record.tables import Utc, owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -64,7 +65,12 @@ _COMMIT: Final = _new.on_conflict_do_update(
 
 _BEAT: Final = update(owner).where(owner.c.id == bindparam("me")).values(beat_at=func.clock_timestamp())
 _LAST: Final = _BEAT.returning(owner.c.written)
-_END: Final = update(owner).where(owner.c.id == bindparam("me")).values(ended_at=bindparam("ended_at"))
+_END: Final = (
+    update(owner)
+    .where(owner.c.id == bindparam("me"))
+    .values(beat_at=func.to_timestamp(0), ended_at=case((OWNS_OPEN, None), else_=bindparam("ended_at", type_=Utc())))
+)
+"""Who leaves something open has not ended, and is found by that, but is dead at once."""
 
 _LIVING: Final = select(owner.c.id).where(
     owner.c.id.in_(bindparam("owners", expanding=True)),

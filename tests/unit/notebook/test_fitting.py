@@ -254,6 +254,7 @@ def test_transactions_fit_where_one_is_named() -> None:
     """The newest; for a rollback those that are not undone."""
     assert words("%opskit journal ") == ["--unfinished", "01C", "01B", "01A"]
     assert words("%opskit\tjournal\t01B") == ["01B"]
+    assert words("%opskit attach 0") == ["01C", "01B", "01A"]
     assert fitting("%opskit rollback 0", KNOWN) == Fit("0", ("01C", "01A"), "transaction")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import opskit
-from opskit import in_use, journal
+from opskit import in_use, journal, transactions
 from opskit.errors import PlanError, RollbackError, SettingsError
 from opskit.notebook import line as module
 from opskit.notebook.line import USAGE, VERBS, Line
@@ -41,7 +41,7 @@ def test_every_verb_is_told_of_and_does_something(opskit_line: Line) -> None:
         assert callable(getattr(opskit_line, f"_{verb}"))
 
 
-@pytest.mark.parametrize("text", ["attach 01A", "do", "held", "_use", "journals"])
+@pytest.mark.parametrize("text", ["attached 01A", "do", "held", "_use", "journals"])
 def test_what_is_no_verb_is_refused(opskit_line: Line, text: str) -> None:
     """Whatever else the object may have by that name."""
     with pytest.raises(PlanError, match=f"%opskit: there is no '{text.split(maxsplit=1)[0]}'"):
@@ -79,9 +79,22 @@ def test_a_transaction_is_named_by_its_id_or_by_a_variable(opskit_line: Line, va
         ("$rows", PlanError, r"\$rows is a variable of type list, and no transaction"),
         ("$nowhere", RollbackError, "nowhere"),
     ):
-        for verb in ("journal", "rollback"):
+        for verb in ("journal", "rollback", "attach"):
             with pytest.raises(raised, match=says):
                 opskit_line.do(f"{verb} {wrong}")
+
+
+def test_attach_shows_a_transaction_and_gives_it_back(opskit_line: Line, variables: dict[str, Any]) -> None:
+    """What has ended as it was; it is not waited for. Without a name there is nothing to show."""
+    with opskit.transaction() as tx:
+        opskit.run("true", hosts=HERE)
+        variables["tx"] = tx
+        assert opskit_line.do("attach $tx").done is False  # type: ignore[attr-defined]  # it is what a cell shows
+    attached = opskit_line.do(f"attach {tx.id}")
+    assert isinstance(attached, opskit.Attached)
+    assert str(attached) == str(journal.show(tx.id))
+    with pytest.raises(PlanError, match="%opskit attach: name a transaction"):
+        opskit_line.do("attach")
 
 
 def test_a_rollback_takes_a_variable_too(
@@ -95,6 +108,35 @@ def test_a_rollback_takes_a_variable_too(
     monkeypatch.setattr(journal, "confirmed_rollback", lambda found, **_: asked.append(found))
     opskit_line.do("rollback {tx.id}")
     assert asked == [tx.id]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "locking"),
+    [
+        ("--lock hosts --wait-for-lock 60 'deploy v42'", "deploy v42", {"lock": "hosts", "wait_for_lock": "60"}),
+        ('"deploy -- v42" --lock="the db"', "deploy -- v42", {"lock": "the db"}),
+        ("deploy v42 --lock=", "deploy v42", {"lock": ""}),
+        ("--lock hosts", None, {"lock": "hosts"}),
+        ("Bob's", "Bob's", {}),
+    ],
+)
+def test_a_transaction_begins_with_a_lock(
+    opskit_line: Line, monkeypatch: pytest.MonkeyPatch, words: str, name: str | None, locking: dict[str, str]
+) -> None:
+    """Flags and the name in any order, quoted or not; what is no flag is refused."""
+    begun: list[tuple[str | None, dict[str, str]]] = []
+
+    def begin(called: str | None, **given: str) -> transactions.Transaction:
+        begun.append((called, given))
+        raise PlanError("seen")
+
+    monkeypatch.setattr(transactions, "begin", begin)
+    with pytest.raises(PlanError, match="seen"):
+        opskit_line.do(f"transaction begin {words}")
+    assert begun == [(name, locking)]
+    for wrong, says in (("--lokc hosts", "did you mean '--lock'"), ("--lock 'hosts", "No closing quotation")):
+        with pytest.raises(PlanError, match=f"%opskit transaction begin: .*{says}"):
+            opskit_line.do(f"transaction begin {wrong}")
 
 
 def test_an_inventory_is_named_by_a_variable(opskit_line: Line, variables: dict[str, Any]) -> None:

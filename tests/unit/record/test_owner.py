@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from opskit.record.moves import State
+
 BEGIN = """
 import os
 store.write([transaction()])
@@ -95,7 +97,17 @@ def test_who_closes_has_ended(store: Store, other: Store) -> None:
     store.close()
     assert other.now(TX).abandoned
     assert other._others() == ""
-    assert rows(other, "SELECT id FROM owner WHERE ended_at IS NOT NULL") == [(store.owner_id,)]
+
+
+@pytest.mark.parametrize("after", ["succeeded", None])
+def test_who_leaves_something_open_has_not_ended(store: Store, other: Store, after: State | None) -> None:
+    """It is found by that: what dead processes left is not looked for among all that ever was."""
+    store.write([transaction()])
+    if after is not None:
+        store.move(TX, after)
+    store.close()
+    ended = rows(other, f"SELECT id FROM owner WHERE ended_at IS NOT NULL AND id = '{store.owner_id}'")
+    assert bool(ended) == (after is not None)
 
 
 def test_a_killed_process_is_dead(journal: Path, store: Store) -> None:

@@ -119,6 +119,25 @@ def test_what_was_written_is_read_back(shared: tuple[Store, Store], facts: list[
     ]
 
 
+@settings(max_examples=20)
+@given(histories())
+def test_outputs_are_left_out_where_nobody_wants_them(shared: tuple[Store, Store], facts: list[Told]) -> None:
+    """All else is there; and of some entries alone, where these are named."""
+    store = shared[0]
+    found = new_id()
+    begun(store, found, *(replace(fact, transaction=found) for fact in facts))
+
+    def bare(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+        return tuple(replace(one, stdout="", stderr="") for one in outcomes)
+
+    accounts = store.accounts(found)
+    assert store.accounts(found, outputs=False) == [
+        replace(one, outcomes=bare(one.outcomes), undo_outcomes=bare(one.undo_outcomes)) for one in accounts
+    ]
+    assert store.accounts(found, [2]) == accounts[1:2]
+    assert store.tasks(found, outputs=False) == [replace(one, stdout="", stderr="") for one in store.tasks(found)]
+
+
 def test_what_a_lost_owner_intends_is_not_written(store: Store, other: Store) -> None:
     """R15: intents under another epoch, and what is planned by who is no owner, are left out and told."""
     begun(store, TX, entry(1), entry(2))

@@ -786,7 +786,8 @@ def test_a_transaction_asks_the_journal_only_when_something_has_ended(displays: 
 
     works: list[Any] = []
     run, progress = Run(cancel=None), Progress("deploy", "transaction deploy")
-    view = NotebookView(Shown(progress, "01TX", run.results, outlook, run.rollback, works=lambda: list(works)))
+    given = (progress, "01TX", run.results, outlook, run.rollback)
+    view = NotebookView(Shown(*given, works=lambda: list(works), is_transaction=True))
     view.paint()
     view.paint()
     assert len(asked) == 1
@@ -799,6 +800,47 @@ def test_a_transaction_asks_the_journal_only_when_something_has_ended(displays: 
     view.close()
     assert len(asked) == 3
     assert "rolled back" in displays.last
+
+
+def test_what_another_process_runs_has_no_cancel(displays: Displays) -> None:
+    """It is a run all the same: its time counts from when it began, and its end may need a word."""
+    said = [""]
+    run = Run(cancel=None, seconds_before=90.0, remark=lambda: said[0])
+    view = painted(run)
+    assert set(buttons(view)) == {"Rollback", "Export"}
+    assert "1 min 30 s" in text(view)
+    assert "3 running" in text(view)
+    run.end("ok", "failed", "unknown")
+    said[0] = "its process has died; opskit rollback 01TX"
+    view.close()
+    assert set(buttons(view)) == {"Rollback", "Export", "Retry failed"}
+    assert said[0] in text(view)
+    assert said[0] in displays.last
+    assert said[0] in displays.updates[-1]["text/plain"]
+
+
+def test_a_rollback_looks_at_what_nobody_tells_of() -> None:
+    """How far it is then comes from looks, also after the end, when nothing paints any more."""
+    goes_on, undoing = threading.Event(), threading.Event()
+
+    def undo() -> Results:
+        undoing.set()
+        assert goes_on.wait(5)
+        return Results(())
+
+    def look() -> None:
+        if undoing.is_set() and not run.progress.undone.total:
+            run.progress.apply(events.UndoStarted(run.steps[0]))
+
+    run = Run(cancel=None, look=look).end("ok", "ok", "ok")
+    run.undo = undo
+    view = painted(run)
+    view.close()
+    press(view, "Rollback")
+    buttons(view)["Yes, roll back"].click()
+    until(lambda: "rolling back1 running, 2 left" in text(view))
+    goes_on.set()
+    settled(view, set())
 
 
 def test_a_journal_that_fails_ends_no_view() -> None:

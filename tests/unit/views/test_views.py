@@ -203,7 +203,7 @@ def test_of_many_commands_the_first_ones_are_told() -> None:
 
 def test_a_transaction_tells_what_can_be_undone() -> None:
     """Its name, its id and its state in words; it has no bars, and no time passes for it."""
-    what = shown(Progress("deploy", "transaction deploy"), cancel=None)
+    what = shown(Progress("deploy", "transaction deploy"), cancel=None, is_transaction=True)
     outlook = Outlook(
         "rolling back", "", [Alike("rm x", ("web1", "web2")), Alike("call()", ())], [Alike("date", ("web1",))]
     )

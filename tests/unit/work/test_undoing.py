@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import opskit
 from opskit import Host, Inventory, masking
+from opskit.elsewhere import ALONE
 from opskit.errors import PlanError, TemplateError
 from opskit.secrets import secret
 from tests.elements import Elements
@@ -219,6 +220,7 @@ def test_the_undo_stands_under_its_command() -> None:
         "    undo: back",
         "      again <b>",
         "3 of 3 steps can be undone",
+        ALONE,
     ]
     page = Elements(plan._repr_html_())
     assert "undo: back\nagain <b>" in page.text

@@ -1,0 +1,117 @@
+"""The owner's side of a rollback that another process asks for: a thread looks whether one does, another one does it.
+
+Above `begun`, whose transactions these are; `undoing/asking.py` is the other side.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+from opskit.asking import is_elsewhere
+from opskit.begun import Asked
+from opskit.errors import OpskitError
+from opskit.rendering.escape import said_by
+from opskit.undoing.rollback import told
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from opskit.begun import RootTransaction, Steer
+    from opskit.record.store import Store
+
+LOOK_SECONDS: Final = 2.0
+"""Between two looks whether somebody asks, and before the first: what is over by then costs nothing."""
+
+logger = logging.getLogger("opskit")
+
+
+class _Listener:
+    """Looks, while transactions of this process are open, whether somebody asks for their rollback."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._roots: WeakSet[RootTransaction] = WeakSet()
+        self._more = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, root: RootTransaction) -> None:
+        """Look after this one, too."""
+        with self._guard:
+            self._roots.add(root)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="opskit-asked", daemon=True)
+                self._thread.start()
+        self._more.set()
+
+    def _listen(self) -> None:
+        while True:
+            self._more.wait()
+            self._more.clear()
+            while self._open():
+                time.sleep(LOOK_SECONDS)
+                self._look()
+
+    def _open(self) -> list[RootTransaction]:
+        """Those that are not over; nothing is kept of one that nobody else has any more."""
+        with self._guard:
+            roots = [root for root in self._roots if not root.over]
+            self._roots = WeakSet(roots)
+        return roots
+
+    def _look(self) -> None:
+        of: defaultdict[Store, dict[str, RootTransaction]] = defaultdict(dict)
+        for root in self._open():
+            if root.written:
+                of[root.store][root.id] = root
+        for store, roots in of.items():
+            with suppress(OpskitError):  # the journal is away: who asks can't either, and is heard when it is back
+                for transaction in store.asked(roots):
+                    _take_up(roots[transaction])
+
+
+_listener = _Listener()
+
+
+def _begin_anew() -> None:
+    global _listener  # noqa: PLW0603 - a fork has neither the thread nor the transactions of who began it
+    _listener = _Listener()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def answer_for(root: RootTransaction) -> None:
+    """From now on roll a transaction back, as whoever steers it does, where another process asks for that."""
+    root.context = copy_context()
+    _listener.add(root)
+
+
+def _take_up(root: RootTransaction) -> None:
+    """Do what is asked; what is asked once more while it is being done is done, too."""
+    steer = None if root.steer is None else root.steer()
+    is_at_it = root.asked is not None and not root.asked.ended.done()
+    if steer is None or root.context is None or (request := root.store.take_request(root.id)) is None or is_at_it:
+        return
+    root.asked = asked = Asked(root.id, str(request))
+    arguments = steer, asked, root.context.copy()
+    threading.Thread(target=_carry_out, args=arguments, name="opskit-asked-undo", daemon=True).start()
+
+
+def _carry_out(steer: Steer, asked: Asked, context: Context) -> None:
+    """Roll back, with what held where the transaction was begun; nobody here is asked anything: who asked was."""
+    logger.warning("opskit: %s", asked)
+    context.run(is_elsewhere.set, True)
+    try:
+        outcome = told(context.run(steer, asked.why), asked.transaction)
+    except BaseException as error:  # noqa: BLE001 - whatever it is: it is told, and who waits must not wait for ever
+        outcome = said_by(error)
+        logger.warning("opskit: transaction %s: %s", asked.transaction, outcome)
+    asked.ended.set_result(outcome)

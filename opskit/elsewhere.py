@@ -1,0 +1,116 @@
+"""Who else is at the hosts of a plan: said in a plan that is looked at; beside a run where many share the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opskit import bridge, locks, shared
+from opskit.errors import JournalError, OpskitError
+from opskit.record.moves import words
+from opskit.rendering.escape import one_line, said_by
+from opskit.settings import current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opskit.record.facts import Now
+    from opskit.record.outline import Outline
+    from opskit.record.store import Store
+    from opskit.work.plan import Plan
+
+logger = logging.getLogger("opskit")
+
+ALONE: Final = (
+    "this journal is yours alone: what other people do on these hosts is not seen;"
+    " OPSKIT_JOURNAL=postgresql://... shares it"
+)
+
+_MOST: Final = 8
+_LINE: Final = 400
+
+_told: set[str] = set()
+"""The transactions that this process has warned of beside a run."""
+
+
+def seen(plan: Plan) -> Plan:
+    """The plan, with a warning for each transaction of another process that is open on its hosts now. Blocks.
+
+    Where the journal can't be read, a warning says so.
+    """
+    others: tuple[str, ...] = ()
+    place = None
+    try:
+        place = _place()
+        if plan.steps and not (isinstance(place, Path) and not place.exists()):  # none is made for that
+            others = tuple(_warnings(shared.store(), plan))
+    except OpskitError as error:
+        others = (f"what others do on these hosts is not known: {said_by(error)}",)
+    lasting = [warning for warning in plan.warnings if warning not in plan.passing]
+    return replace(
+        plan, warnings=(*lasting, *others), passing=others, notes=(ALONE,) if isinstance(place, Path) else ()
+    )
+
+
+def tell_beside(plan: Plan) -> None:
+    """Warn of what others are at on the hosts of a run that has begun, once of each; returns at once.
+
+    Only where the journal is shared: nothing is read of one that is a file.
+    """
+    if plan.steps and not isinstance(_place(), Path):
+        bridge.engine().submit(_tell(shared.store(), plan))
+
+
+async def _tell(store: Store, plan: Plan) -> None:
+    with suppress(JournalError):  # who runs something is told by the run
+        for warning in await asyncio.to_thread(lambda: list(_warnings(store, plan, once=True))):
+            logger.warning("opskit: %s", one_line(warning, _LINE))
+
+
+def _place() -> object:
+    from opskit.record.places import placed
+
+    return placed(current().journal)
+
+
+def _warnings(store: Store, plan: Plan, *, once: bool = False) -> Iterator[str]:
+    """A line for each transaction of another process that is open on the plan's hosts, newest first; not for all."""
+    wanted = locks.of_plan(plan)
+    names = {step.host.name for step in (*plan.steps, *plan.checks)}
+    others = store.open_elsewhere(names, wanted)
+    if once:
+        others = [now for now in others if now.transaction.id not in _told]
+        _told.update(now.transaction.id for now in others)
+    for outline in store.outlines(others[:_MOST], names):
+        locked = [key for key in store.locked(outline.now.transaction.id) if key in wanted] if outline.locks else ()
+        yield _warning(outline, locked, len(names))
+    if len(others) > _MOST:
+        yield f"and {len(others) - _MOST} more transactions of others are open on these hosts: opskit journal"
+
+
+def _warning(outline: Outline, locked: Sequence[str], total: int) -> str:
+    now, begun = outline.now, outline.now.transaction
+    where = f"{max(outline.hosts, len(locked))} of {total} host{'' if total == 1 else 's'}"
+    holds = f", {len(locked)} of them locked" if locked else ""
+    called = f"{begun.kind} {begun.name or ''}".strip()
+    since = now.at if now.state != "running" else begun.at
+    stands, remedy = _standing(now)
+    return (
+        f"{called} ({begun.id}) of {now.owner} {stands} on {where}{holds}, since {since:%Y-%m-%d %H:%M} UTC: {remedy}"
+    )
+
+
+def _standing(now: Now) -> tuple[str, str]:
+    """How it stands, and what can be done."""
+    undoes, shows = f"opskit rollback {now.transaction.id}", f"opskit attach {now.transaction.id}"
+    if now.abandoned:
+        return "was left open when that process died,", f"{undoes} undoes what it left"
+    if now.state == "running":
+        return "is running", f"{shows} shows it, {undoes} undoes it"
+    if now.state == "rolling_back":
+        return "is being rolled back", f"{shows} shows it"
+    return f"is {words(now.state)}", f"{undoes} tries the rest"
