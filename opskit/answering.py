@@ -10,8 +10,6 @@ import os
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -72,9 +70,13 @@ class _Listener:
             if root.written:
                 of[root.store][root.id] = root
         for store, roots in of.items():
-            with suppress(OpskitError):  # the journal is away: who asks can't either, and is heard when it is back
+            try:
                 for transaction in store.asked(roots):
                     _take_up(roots[transaction])
+            except OpskitError:
+                pass  # the journal is away: who asks can't either, and is heard when it is back
+            except Exception as error:  # noqa: BLE001 - nobody would be answered any more
+                logger.warning("opskit: whether somebody asks for a rollback is not known: %s", said_by(error))
 
 
 _listener = _Listener()
@@ -90,7 +92,6 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 def answer_for(root: RootTransaction) -> None:
     """From now on roll a transaction back, as whoever steers it does, where another process asks for that."""
-    root.context = copy_context()
     _listener.add(root)
 
 
@@ -98,8 +99,9 @@ def _take_up(root: RootTransaction) -> None:
     """Do what is asked; what is asked once more while it is being done is done, too."""
     steer = None if root.steer is None else root.steer()
     is_at_it = root.asked is not None and not root.asked.ended.done()
-    if steer is None or root.context is None or (request := root.store.take_request(root.id)) is None or is_at_it:
+    if steer is None or (request := root.store.take_request(root.id)) is None or is_at_it:
         return
+    assert root.context is not None
     root.asked = asked = Asked(root.id, str(request))
     arguments = steer, asked, root.context.copy()
     threading.Thread(target=_carry_out, args=arguments, name="opskit-asked-undo", daemon=True).start()

@@ -178,12 +178,13 @@ class Handle:
             Cancelled, PromptRefused: As `opskit.journal.rollback`, where later work stands on it; nothing was done.
             RollbackError: Not all could be undone (`.results` has the rows); or it was undone before, says by whom.
         """
-        self._expect_elsewhere()
+        self._expect_elsewhere()  # before anybody is asked
         confirm_order(self._enlistment.scope.rollback())
         return self._undo(why)
 
     def _undo(self, why: str | None) -> Results:
         """As `rollback`, once whoever wants it knows what stands on it."""
+        self._expect_elsewhere()
         self._waited_for = True
         undone: Future[None] = Future()
         with self._guard:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from opskit import bridge, checks
-from opskit.errors import Cancelled, HostsBusy, PlanError
+from opskit import bridge, checks, shared
+from opskit.errors import Cancelled, HostsBusy, OpskitError, PlanError
 from opskit.masking import mask
 from opskit.record import keys
 from opskit.results import Results
@@ -143,7 +144,7 @@ class Waiting:
     Args:
         root: As of `take`; so with `wanted` and `patience`.
         unwanted: Whether it is to end early; asked about ten times a second.
-        failed: Called, in a thread that it may block, when it has ended and its caller does not go on.
+        ends: Whether the transaction ends where its caller does not go on; it may have the lock all the same.
     """
 
     def __init__(
@@ -152,13 +153,14 @@ class Waiting:
         wanted: Mapping[str, str],
         patience: float,
         unwanted: Callable[[], bool],
-        failed: Callable[[], object] = tuple,
+        *,
+        ends: bool = False,
     ) -> None:
         self._root = root
         self._wanted = wanted
         self._patience = patience
         self._unwanted = unwanted
-        self._failed = failed
+        self._ends = ends
         self._engine = bridge.engine()
         self._task: asyncio.Task[None] | None = None
         self._is_ending = False
@@ -197,7 +199,9 @@ class Waiting:
         self._end()
         if self._task is not None:
             await asyncio.wait([self._task])
-        await asyncio.to_thread(self._failed)
+        if self._ends:
+            with suppress(OpskitError):
+                await self._root.ended("cancelled", shared.writer(self._engine, self._root.store))
 
     def _tick(self) -> None:
         if self._unwanted():

@@ -17,7 +17,7 @@ from opskit import locks
 from opskit.answering import answer_for
 from opskit.begun import RootTransaction
 from opskit.defaults import Default
-from opskit.errors import Cancelled, InventoryError, OpskitError, PlanError, RollbackError
+from opskit.errors import Cancelled, InventoryError, PlanError, RollbackError
 from opskit.locks import Waiting
 from opskit.masking import mask
 from opskit.progress import WorkProgress
@@ -141,13 +141,7 @@ class Scope:
         if self.lock is None or self.lock.name is None:
             return None
         wanted = locks.of_name(self.lock.name)
-        return Waiting(self.root, wanted, self.lock.patience, lambda: self.cancelled, self._not_entered)
-
-    def _not_entered(self) -> None:
-        """Nobody will do anything in it; it may have its lock all the same, where the wait was interrupted. Blocks."""
-        if self.is_whole:
-            with suppress(OpskitError):
-                self.root.end("cancelled")
+        return Waiting(self.root, wanted, self.lock.patience, lambda: self.cancelled, ends=self.is_whole)
 
     async def admit(self, plan: Plan) -> None:
         """Lock the hosts of a plan, where that is wanted; on the engine's loop. Raises as `locks.take`."""
@@ -285,7 +279,7 @@ class Scope:
         """Have the whole rolled back by this method where another process asks for that."""
         if self.is_whole:
             self._steered_by = rollback  # who began it by hand may have nobody in a variable who can
-            self.root.steer = WeakMethod(rollback)
+            self.root.steer, self.root.context = WeakMethod(rollback), contextvars.copy_context()
             answer_for(self.root)
 
     def leave(self) -> None:

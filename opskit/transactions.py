@@ -101,14 +101,13 @@ class Transaction:
             RollbackError: Something could not be undone (`.results` has the rows); or it was rolled back before, or is
                 being rolled back: says by whom; or it is called in a task or a callback of its own.
         """
-        scope = self.scope
-        expect_may_block()
-        _expect_elsewhere(scope)
-        confirm_order(scope.rollback())
+        _expect_elsewhere(self.scope)  # before anybody is asked
+        confirm_order(self.scope.rollback())
         return self._undo(why)
 
     def _undo(self, why: str | None) -> Results:
         """As `rollback`, once whoever wants it knows what stands on it."""
+        _expect_elsewhere(self.scope)
         return expect_undone(_undone(self.scope, why), self.scope.id)
 
     @classmethod
@@ -274,7 +273,8 @@ def _close_by_hand(scope: Scope) -> None:
 
 
 def _expect_elsewhere(scope: Scope) -> None:
-    """Raise RollbackError where the rollback of a scope would wait for the end of who asks for it."""
+    """Raise an error where a rollback of this would hold up async tasks, or wait for the end of who asks for it."""
+    expect_may_block()
     inner, is_waited_for = open_scope.get(), callbacks.current() is not None
     while inner is not None and inner is not scope:
         is_waited_for = is_waited_for or inner.kind == "task"

@@ -12,9 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from opskit import bridge, journal, shared, views
-from opskit.attaching.picture import RUNS, Look, Picture
+from opskit.attaching.picture import Look, Picture
 from opskit.begun import begun_here
-from opskit.errors import OpskitError, PlanError, RollbackError, TimeoutExceeded, give_notes, give_results
+from opskit.errors import OpskitError, PlanError, TimeoutExceeded, give_notes, give_results
 from opskit.handle import patience
 from opskit.journal.history import History
 from opskit.rendering.escape import html
@@ -61,13 +61,10 @@ def attach(transaction: str) -> Attached:
         RollbackError: The journal has no such transaction, or part, or several that begin so.
         JournalError: The journal can't be read.
     """
-    history = journal.show(transaction)  # tells of what is wrong with what was given
-    number = transaction.partition(".")[2].strip()
-    if number and not number.isdecimal():
-        raise RollbackError(f"{transaction!r} names no part: write the transaction's id, a dot, and a number")
-    part = int(number or 0)
-    history.rows(part)
-    return Attached(history.now.transaction, part)
+    store, part = shared.store(), journal.part_of(transaction)
+    now = store.now(transaction)
+    History(now, (), (), store.parts(now.transaction.id)).rows(part)  # raises if there is no such part
+    return Attached(now.transaction, part)
 
 
 class Attached:
@@ -212,8 +209,6 @@ class Attached:
         """What the journal says; where it stands is asked first, since what follows can only be more."""
         store, found = self._store, self._whole
         moves = store.moves(found) or [store.now(found)]
-        if self._begun.kind in RUNS:
-            return Look(moves, store.accounts(found, outputs=False))
         parts, tasks = store.parts(found), store.tasks(found, outputs=False)
         return Look(moves, store.accounts(found, outputs=False), parts, tasks)
 

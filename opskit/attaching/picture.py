@@ -11,12 +11,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from opskit.progress import ChunkProgress, Known, Progress, WorkProgress, cells_of, first_command
-from opskit.record.moves import GOING_ON
 from opskit.record.standing import is_under_way, status
 from opskit.showing import MOST_WORKS
+from opskit.work.branches import CHECK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from opskit.record.facts import Account, Now, Part, TaskEnded
@@ -44,11 +44,6 @@ class Look:
     def now(self) -> Now:
         """Where it stands."""
         return self.moves[-1]
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether somebody who lives is at it."""
-        return self.now.state in GOING_ON and self.now.owner.alive
 
 
 class Picture:
@@ -91,7 +86,7 @@ class Picture:
             known = _known(_steps(of_part[0]), look)
         else:
             known = [Known(task.chunk, "", self._fate(task)) for task in inner[0] if task.chunk is not None]
-        self.progress.recount(known, _undone(look), over=self.progress.over or not look.goes_on)
+        self.progress.recount(known, _undone(look), over=self.progress.over or not look.now.goes_on)
 
     def works(self, at: datetime) -> list[WorkProgress]:
         """Its tasks, or what was done in it, as of this time; of many the newest of those that run or went wrong."""
@@ -118,7 +113,10 @@ class Picture:
         if part.number not in self._runs:
             self._runs[part.number] = _progress_of(part.name, accounts)
         steps = _known(accounts, self.look)
-        over = not self.look.goes_on or all(step.status not in (None, "running") for step in steps)
+        # The journal has no end of a part: where nothing runs and something went wrong, what is left was given up.
+        fates = {step.status for step in steps}
+        is_over = "running" not in fates and (None not in fates or bool(fates - {None, "ok"}))
+        over = is_over or not self.look.now.goes_on
         self._runs[part.number].recount(steps, ChunkProgress(0), over=over)
 
     def _parts_of(self, number: int) -> list[Part]:
@@ -140,7 +138,7 @@ class Picture:
         """What became of a task: what a dead process was at is unknown, and so is what a rollback has overtaken."""
         if (ended := self._tasks.get(task.number)) is not None:
             return ended.status
-        return "running" if self.look.now.state == "running" and self.look.goes_on else "unknown"
+        return "running" if self.look.now.state == "running" and self.look.now.goes_on else "unknown"
 
 
 def _progress_of(name: str | None, accounts: Sequence[Account], *, with_cells: bool = False) -> Progress:
@@ -153,20 +151,9 @@ def _progress_of(name: str | None, accounts: Sequence[Account], *, with_cells: b
 
 
 def _steps(accounts: Sequence[Account]) -> list[Account]:
-    """The steps of a run without its checks: these were entered after all steps, from the first host on again."""
-    return list(_until_hosts_come_again([account for account in accounts if account.entry.command is not None]))
-
-
-def _until_hosts_come_again(accounts: Sequence[Account]) -> Iterator[Account]:
-    seen: set[str | None] = set()
-    before = None
-    for account in accounts:
-        host = account.entry.host
-        if host in seen and host != before:
-            return
-        seen.add(host)
-        before = host
-        yield account
+    """The steps of a run without its checks."""
+    sent = [account for account in accounts if account.entry.command is not None]
+    return [account for account in sent if account.entry.branch != CHECK] or sent
 
 
 def _known(accounts: Sequence[Account], look: Look) -> list[Known]:

@@ -25,7 +25,6 @@ from opskit.journal.history import NEWEST, History, summaries
 from opskit.journal.history import unfinished as needing_somebody
 from opskit.masking import mask
 from opskit.record.facts import Note
-from opskit.record.moves import GOING_ON
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
@@ -143,10 +142,15 @@ def results(transaction: str) -> Results:
 
     What a dead process sent and did not hear of is `unknown`, what a live one is at is `running`.
     """
-    number = _id(transaction).partition(".")[2]
+    return Results(show(transaction).rows(part_of(transaction)))
+
+
+def part_of(transaction: str) -> int:
+    """The number of the part that an id names; 0: the whole."""
+    number = _id(transaction).partition(".")[2].strip()
     if number and not number.isdecimal():
         raise RollbackError(f"{transaction!r} names no part: write the transaction's id, a dot, and a number")
-    return Results(show(transaction).rows(int(number or 0)))
+    return int(number or 0)
 
 
 def rollback(transaction: str, why: str | None = None, *, force: bool = False) -> Results:
@@ -264,7 +268,7 @@ def settle(
     store, reason = shared.store(), _reason("settle", why)
     now = _whole(store, transaction)
     accounts = _steps_on(host, store.accounts(now.transaction.id), undo=undo, branch=branch)
-    if now.state in GOING_ON and now.owner.alive:
+    if now.goes_on:
         raise RollbackError(f"transaction {now.transaction.id} is still under way by {now.owner}: wait for its end")
     unknown = [account for account in accounts if standing(account, undo=undo) == "unknown"]
     settled, at, who = unknown or accounts, datetime.now(UTC), store.who

@@ -9,7 +9,7 @@ from opskit.errors import RollbackError
 from opskit.journal.display import as_html, as_text
 from opskit.record.moves import GOING_ON, OPEN
 from opskit.record.outline import Outline
-from opskit.record.standing import LOST, is_left, is_owed, row, status, was_sent
+from opskit.record.standing import is_left, is_owed, is_under_way, row, status, was_sent
 from opskit.results import HostResult
 from opskit.undoing.order import within
 
@@ -194,11 +194,7 @@ def unfinished(store: Store) -> list[Summary]:
 def _row(now: Now, account: Account, *, undo: bool = False) -> HostResult:
     """The row of a step, or of its undo, of a transaction that stands so."""
     found = row(account, undo=undo)
-    intents = account.undo_intents if undo else account.intents
-    goes_on = now.state in GOING_ON and now.owner.alive
-    if found.error == LOST and goes_on and intents[-1].epoch == now.epoch:
-        return replace(found, status="running", error=None)
-    return found
+    return replace(found, status="running", error=None) if is_under_way(account, now, undo=undo) else found
 
 
 def _what_to_do(now: Now, accounts: Sequence[Account], *, locks: bool) -> str | None:

@@ -9,7 +9,7 @@ from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from opskit.record.facts import Now
@@ -48,24 +48,31 @@ def refusal_to_claim(now: Now, after: State, owner: str, machine: str, in_flight
     return _illegal(now, after) or (_busy(now, in_flight) if theirs else None)
 
 
-def refusal_to_lock(now: Now, held: Sequence[str], since: datetime) -> str:
+def refusal_to_lock(now: Now, held: Mapping[str, datetime], names: Mapping[str, str]) -> str:
     """Why nobody else may take what this transaction, which is not over, keeps others off.
 
     Args:
         now: Where it stands.
-        held: Those of its keys that are wanted, named for people.
-        since: When it took them.
+        held: Those of its keys that are wanted, and when it took each.
+        names: What people call them.
     """
     begun = now.transaction
     called = one_line(f"{begun.kind} {begun.name or ''}".strip(), _NAME)
-    hosts = f"{one_line(fold(held), _HOSTS)} {'is' if len(held) == 1 else 'are'}"
-    what = f"{hosts} locked by {now.owner} since {_time(since)}, for {called}"
+    hosts = f"{one_line(fold(names[key] for key in held), _HOSTS)} {'is' if len(held) == 1 else 'are'}"
+    what = f"{hosts} locked by {now.owner} since {_time(min(held.values()))}, for {called}"
     if now.owner.alive:
         return f"{what} ({begun.id}): opskit attach {begun.id} shows it"
     return (
         f"{what} ({begun.id}), and that process has died: opskit rollback {begun.id} undoes what it left,"
         f" opskit close {begun.id} --why '...' leaves it; either frees them"
     )
+
+
+def no_lock_any_more(now: Now, owner: str) -> str:
+    """Why nothing is locked for a transaction that this owner began: it is somebody else's by now, or has ended."""
+    if now.owner.id != owner:
+        return _in_hands(now)
+    return f"transaction {now.transaction.id} is {words(now.state)} already: nothing is locked for it any more"
 
 
 def already_undone(now: Now) -> str:

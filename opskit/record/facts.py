@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from opskit.record.moves import GOING_ON
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -249,7 +251,12 @@ class Now:
     @property
     def abandoned(self) -> bool:
         """Whether its owner died in the middle."""
-        return self.state in ("running", "rolling_back") and not self.owner.alive
+        return self.state in GOING_ON and not self.owner.alive
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its owner, who lives, is at it."""
+        return self.state in GOING_ON and self.owner.alive
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -40,15 +41,9 @@ def take(connection: Connection, living: Living, transaction: str, keys: Mapping
     mine = held.pop(transaction, {})
     if held:
         holders = reading.stands(connection, living, reading.LAST, tx.c.id.in_(held))
-        raise HostsBusy(
-            "; ".join(
-                refusal_to_lock(now, [keys[key] for key in theirs], min(theirs.values()))
-                for now in holders
-                for theirs in [held[now.transaction.id]]
-            )
-        )
-    now = datetime.now(UTC)
-    if missing := [{"key": key, "transaction": transaction, "at": now} for key in keys if key not in mine]:
+        raise HostsBusy("; ".join(refusal_to_lock(now, held[now.transaction.id], keys) for now in holders))
+    at = datetime.now(UTC)
+    if missing := [{"key": key, "transaction": transaction, "at": at} for key in keys if key not in mine]:
         connection.execute(insert(lock), missing)
 
 
@@ -91,8 +86,7 @@ def keys_of(connection: Connection, transaction: str) -> list[str]:
 def ask(connection: Connection, wish: Request) -> None:
     """Ask the owner of a transaction to roll it back, unless somebody has."""
     if connection.execute(select(request.c.who).where(request.c.transaction == wish.transaction)).first() is None:
-        values = {name: getattr(wish, name) for name in request.c.keys()}  # noqa: SIM118 - columns
-        connection.execute(insert(request).values(values))
+        connection.execute(insert(request).values(asdict(wish)))
 
 
 def asked(connection: Connection, transactions: Collection[str]) -> list[str]:
@@ -102,8 +96,6 @@ def asked(connection: Connection, transactions: Collection[str]) -> list[str]:
 
 def taken(connection: Connection, transaction: str) -> Request | None:
     """What is asked of the owner of a transaction; from now on it is not asked any more. One of many gets it."""
-    row = connection.execute(
-        select(*(request.c[name] for name in Request.__slots__)).where(request.c.transaction == transaction)
-    ).first()
+    row = connection.execute(select(*request.c).where(request.c.transaction == transaction)).first()
     gone = connection.execute(delete(request).where(request.c.transaction == transaction)).rowcount
     return Request(*row) if row is not None and gone else None

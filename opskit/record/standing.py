@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from opskit.errors import PlanError
 from opskit.masking import mask
-from opskit.record.moves import GOING_ON
 from opskit.results import HostResult
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def was_sent(account: Account) -> bool:
 def is_under_way(account: Account, now: Now, *, undo: bool = False) -> bool:
     """Whether whoever owns its transaction, and lives, is at its command, or at its undo: its end is to be told yet."""
     intents, outcomes = _facts(account, undo=undo)
-    if not intents or intents[-1].epoch != now.epoch or now.state not in GOING_ON or not now.owner.alive:
+    if not intents or intents[-1].epoch != now.epoch or not now.goes_on:
         return False
     return all(outcome.attempt != intents[-1].attempt for outcome in outcomes)
 

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, insert, select
 
 from opskit.errors import JournalError, RollbackError
 from opskit.record import locking, pruning, reading, tables
-from opskit.record.claiming import refusal_to_claim, refusal_to_move
+from opskit.record.claiming import no_lock_any_more, refusal_to_claim, refusal_to_move
 from opskit.record.database import machine
 from opskit.record.facts import Ended, Entry, Intent, Note, Part, Request, TaskEnded, Transaction
 from opskit.record.moves import BEGINNING, CLAIMS, GOING_ON, MOVES
@@ -207,7 +207,7 @@ class Store:
             last = self._owned(connection, {begun.id}).get(begun.id)
             if last is None or last.state != "running":
                 now = self._now(connection, begun.id)
-                raise RollbackError(refusal_to_move(now, "running", self.owner_id) or "")
+                raise RollbackError(no_lock_any_more(now, self.owner_id))
             self._database.hold(connection, [locking.LOCKING])
             locking.take(connection, self._living, begun.id, keys)
 

@@ -133,7 +133,6 @@ class Parallelize:
             KeyboardInterrupt: The kernel or script was interrupted: the tasks' remote work was ended, and they were
                 undone. A second interrupt does not wait for that.
         """
-        expect_may_block()
         coordinator = self._begun
         self._expect_outside(coordinator)
         timeout = patience(timeout)
@@ -182,14 +181,14 @@ class Parallelize:
             RollbackError: Something could not be undone (`.results` has the rows); or all was undone before, or
                 somebody is at it: says who.
         """
-        expect_may_block()
-        self._expect_outside(self._begun)
+        self._expect_outside(self._begun)  # before anybody is asked
         confirm_order(self._begun.scope.rollback())
         return self._undo(why)
 
     def _undo(self, why: str | None) -> Results:
         """As `rollback`, once whoever wants it knows what stands on it."""
         coordinator, rows = self._begun, None
+        self._expect_outside(coordinator)
         self._waited_for = True
         if not self.done:
             coordinator.why = coordinator.why or why
@@ -274,6 +273,8 @@ class Parallelize:
         return self._coordinator
 
     def _expect_outside(self, coordinator: Coordinator) -> None:
+        """Raise PlanError where a wait for the end would hold up others, or last for ever."""
+        expect_may_block()
         scope = open_scope.get()
         while scope is not None and scope is not coordinator.scope:
             scope = scope.parent

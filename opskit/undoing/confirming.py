@@ -50,7 +50,8 @@ def newer_than(store: Store, earlier: Now, undone: Iterable[Entry]) -> list[str]
         for now in store.open_elsewhere((), {keys.of_host(unpacked_way(way)) for way in ways})
         if now.transaction != earlier.transaction
     }
-    return list((owed | locked).values())
+    lines = owed | locked
+    return [lines[found] for found in sorted(lines, reverse=True)]  # ids begin with the time
 
 
 def confirm_order(rollback: Rollback) -> None:

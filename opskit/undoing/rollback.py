@@ -134,6 +134,8 @@ class Rollback:
         """
         if self._is_unwritten:
             self._leave(complete=True)
+            if self._root is not None and not self._part:
+                await self._root.ended("cancelled", writer)  # its locks may be written though nobody knows
             return Results(())
         await writer.flush()
         parts = await asyncio.to_thread(self._store.parts, self.transaction)

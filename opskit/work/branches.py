@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from opskit.fleet.conditions import Condition
     from opskit.work.template import Template
     from opskit.work.terms import Terms
+
+CHECK: Final = "check"
+"""What stands in place of a branch's label where a row, or an entry, is of the option `check`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from opskit.errors import PlanError
 from opskit.fleet import Inventory
 from opskit.fleet.conditions import Condition
 from opskit.fleet.selection import choose
-from opskit.work.branches import Branch
+from opskit.work.branches import CHECK, Branch
 from opskit.work.options import OF_BRANCH, OPTIONS, SELECTION, checked
 from opskit.work.planning import make_plan
 from opskit.work.template import Template
@@ -86,7 +86,7 @@ class Draft:
     def compile_check(self, names: Names, place: str) -> None:
         """Compile the command of the option `check`, if that is one."""
         if isinstance(self.terms.check, str):
-            check = self._branch("check", None, self.terms.check, names, place, {})
+            check = self._branch(CHECK, None, self.terms.check, names, place, {})
             self._check = replace(check, undo=None, undo_once=False, irreversible=False, key=None)
 
     def _branch(

@@ -23,6 +23,7 @@ from opskit.testing import Reply, ScriptedTransport
 from opskit.transactions import by_hand
 from opskit.undoing import asking
 from opskit.undoing.order import undone_under
+from tests.system.ground import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,8 +237,7 @@ def test_what_is_asked_once_more_meanwhile_is_done_too(fleet: Fleet, other: Stor
     root: Any = begun_here(found)
     for why in ("disk full", "again"):
         other.ask(found, why)
-        while other.asked([found]):
-            pass
+        wait_until(lambda: not other.asked([found]))
     assert root.asked.why == says(other)
     release.set()
     assert "rolled back" in root.asked.ended.result(FEW_SECONDS)
@@ -296,8 +296,7 @@ def test_short_runs_cost_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) 
         threads.add(answering._listener._thread)
     assert len(threads) == 1
     asleep.set()
-    while answering._listener._more.is_set():
-        pass
+    wait_until(lambda: not answering._listener._more.is_set())
     assert not answering._listener._open()
     assert looked == []
 

@@ -26,6 +26,7 @@ from opskit.record.facts import Account, Entry, Intent, Now, Outcome, Owner, Par
 from opskit.record.ids import new_id
 from opskit.record.store import Store
 from opskit.results import HostResult, Results
+from opskit.scopes import here
 from opskit.settings import Settings
 from opskit.showing import Tail
 from opskit.work.draft import Draft
@@ -151,10 +152,14 @@ def figures(progress: Progress) -> tuple[object, ...]:
     return progress.name, progress.title, progress.undoable, chunks, cells, progress.status, progress.running
 
 
-@given(st.data(), st.integers(1, 12), st.integers(1, 5), st.integers(1, 2))
-def test_the_journal_tells_what_the_events_told(data: st.DataObject, hosts: int, chunk: int, branches: int) -> None:
+@given(st.data(), st.integers(1, 12), st.integers(1, 5), st.integers(1, 2), st.booleans())
+def test_the_journal_tells_what_the_events_told(
+    data: st.DataObject, hosts: int, chunk: int, branches: int, has_check: bool
+) -> None:
     """Counts, cells, titles, what can be undone: at each look, and at the end. Counts add up, a host has one cell."""
-    draft = Draft({"chunk": chunk, "name": "deploy", "undo": "x"}, Settings(), "test")
+    check = {"check": "true"} if has_check else {}
+    draft = Draft({"chunk": chunk, "name": "deploy", "undo": "x", **check}, Settings(), "test")
+    draft.compile_check(Names.of(None, {}, Settings()), "test")
     for number in range(branches):
         draft.when(str(number + 1), "true", Names.of(None, {}, Settings()), "test", last=False, options={})
     plan = draft.plan(lambda: Inventory([Host(f"h{number}") for number in range(hosts)]))
@@ -172,6 +177,8 @@ def test_the_journal_tells_what_the_events_told(data: st.DataObject, hosts: int,
         accounts = [
             account_of(seq, step.host.name, step.chunk, stories[seq - 1]) for seq, step in enumerate(plan.steps, 1)
         ]
+        for seq, step in enumerate(plan.checks, len(plan.steps) + 1):
+            accounts.append(Account(entry(seq, step.host.name, chunk=step.chunk, branch=step.branch)))
         look = Look([now_of()], accounts)
         if picture is None:
             picture = Picture(look)
@@ -211,7 +218,10 @@ def test_many_hosts_share_cells() -> None:
 def test_checks_are_no_steps() -> None:
     """They follow all steps in the journal, from the first host on again; who runs them counts none either."""
     steps = [account_of(seq, host, 1, Story(is_sent=True, ended="ok")) for seq, host in ((1, "h1"), (2, "h2"))]
-    checks = [account_of(seq, host, 1, Story(is_sent=False, ended=None)) for seq, host in ((3, "h1"), (4, "h2"))]
+    checks = [
+        replace(one, entry=replace(one.entry, branch="check"))
+        for one in (account_of(seq, host, 1, Story(is_sent=False, ended=None)) for seq, host in ((3, "h1"), (4, "h2")))
+    ]
     assert [chunk.total for chunk in Picture(Look([now_of()], [*steps, *checks])).progress.chunks] == [2]
 
 
@@ -244,6 +254,18 @@ def test_what_has_ended_stays_so() -> None:
     picture.take(Look([now_of(alive=False), now_of("rolling_back", 2)], accounts))
     assert picture.progress.over
     assert picture.progress.chunks[0].ended == {"unknown": 1}
+
+
+def test_a_run_that_gave_up_is_over_though_its_transaction_goes_on() -> None:
+    """What nobody sends any more is left; the journal tells no end of a part."""
+    stories = (Story(is_sent=True, ended="failed"), Story(is_sent=False, ended=None))
+    accounts = [
+        replace(made, entry=replace(made.entry, part=1))
+        for seq, story in enumerate(stories, 2)
+        for made in [account_of(seq, f"h{seq}", seq - 1, story)]
+    ]
+    picture = Picture(Look([now_of(kind="transaction")], accounts, [Part("", 1, 0, "r", "run", None, AT)]))
+    assert [work.status for work in picture.works(AT)] == ["failed"]
 
 
 def test_parts_and_tasks_are_works_with_their_commands() -> None:
@@ -513,6 +535,27 @@ def test_what_this_process_runs_is_undone_by_itself(seen: list[Shown], tmp_path:
     assert not list(tmp_path.iterdir())
     assert (attached.done, attached.state) == (True, "rolled_back")
     assert journal.show(begun.id).moves[-2].why == "enough"
+
+
+def test_what_is_a_part_of_it_does_not_wait_for_its_end() -> None:
+    """A task, or a callback, that would roll back what it is a part of is told so: it would wait for itself."""
+
+    def roll_back() -> None:
+        opskit.on_rollback(print)
+        opskit.attach(here_id()).rollback()
+
+    refused = pytest.raises(opskit.RollbackError, match="by a task or a callback of its own")
+    with opskit.transaction(), refused, opskit.parallelize() as session:
+        session.run(roll_back)
+    with pytest.raises(opskit.PlanError, match="would wait for itself"), opskit.parallelize() as session:
+        session.run(roll_back)
+
+
+def here_id() -> str:
+    """The transaction that the caller stands in."""
+    scope = here()
+    assert scope is not None
+    return scope.root.id
 
 
 # From a shell

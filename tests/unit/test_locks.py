@@ -347,8 +347,11 @@ def test_a_lock_whose_answer_was_lost_is_let_go(theirs: Store, monkeypatch: pyte
     monkeypatch.setattr(Store, "lock", lost)
     with pytest.raises(JournalError, match="the answer was lost"):
         opskit.begin(lock="db")
-    monkeypatch.undo()
+    with pytest.raises(JournalError, match="the answer was lost"), opskit.transaction(lock="hosts"):
+        opskit.run("true")
+    monkeypatch.setattr(Store, "lock", lock)
     assert not is_held(theirs, keys.of_name("db"))
+    assert not is_held(theirs, "app1.lan:22")
 
 
 def test_a_run_that_waits_can_be_cancelled(
