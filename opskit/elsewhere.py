@@ -43,17 +43,15 @@ def seen(plan: Plan) -> Plan:
     Where the journal can't be read, a warning says so.
     """
     others: tuple[str, ...] = ()
-    place = None
+    notes: tuple[str, ...] = ()
     try:
-        place = _place()
-        if plan.steps and not (isinstance(place, Path) and not place.exists()):  # none is made for that
+        file = _file()
+        notes = () if file is None else (ALONE,)
+        if plan.steps and (file is None or file.exists()):  # none is made for that
             others = tuple(_warnings(shared.store(), plan))
     except OpskitError as error:
         others = (f"what others do on these hosts is not known: {said_by(error)}",)
-    lasting = [warning for warning in plan.warnings if warning not in plan.passing]
-    return replace(
-        plan, warnings=(*lasting, *others), passing=others, notes=(ALONE,) if isinstance(place, Path) else ()
-    )
+    return replace(plan, warnings=(*plan.lasting, *others), passing=others, notes=notes)
 
 
 def tell_beside(plan: Plan) -> None:
@@ -61,7 +59,7 @@ def tell_beside(plan: Plan) -> None:
 
     Only where the journal is shared: nothing is read of one that is a file.
     """
-    if plan.steps and not isinstance(_place(), Path):
+    if plan.steps and _file() is None:
         bridge.engine().submit(_tell(shared.store(), plan))
 
 
@@ -71,10 +69,12 @@ async def _tell(store: Store, plan: Plan) -> None:
             logger.warning("opskit: %s", one_line(warning, _LINE))
 
 
-def _place() -> object:
+def _file() -> Path | None:
+    """The journal's file; None where it is shared."""
     from opskit.record.places import placed
 
-    return placed(current().journal)
+    place = placed(current().journal)
+    return place if isinstance(place, Path) else None
 
 
 def _warnings(store: Store, plan: Plan, *, once: bool = False) -> Iterator[str]:
@@ -96,12 +96,10 @@ def _warning(outline: Outline, locked: Sequence[str], total: int) -> str:
     now, begun = outline.now, outline.now.transaction
     where = f"{max(outline.hosts, len(locked))} of {total} host{'' if total == 1 else 's'}"
     holds = f", {len(locked)} of them locked" if locked else ""
-    called = f"{begun.kind} {begun.name or ''}".strip()
     since = now.at if now.state != "running" else begun.at
     stands, remedy = _standing(now)
-    return (
-        f"{called} ({begun.id}) of {now.owner} {stands} on {where}{holds}, since {since:%Y-%m-%d %H:%M} UTC: {remedy}"
-    )
+    who = f"{begun.called} ({begun.id}) of {now.owner}"
+    return f"{who} {stands} on {where}{holds}, since {since:%Y-%m-%d %H:%M} UTC: {remedy}"
 
 
 def _standing(now: Now) -> tuple[str, str]:

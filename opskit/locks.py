@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("opskit")
 
-POLL = 0.5
+LOOK_SECONDS: Final = 0.5
 """Seconds between two tries."""
 
 HOSTS: Final = "hosts"
@@ -115,7 +115,7 @@ async def take(root: RootTransaction, wanted: Mapping[str, str], patience: float
                 told = True
         else:
             return
-        await asyncio.sleep(min(POLL, left))
+        await asyncio.sleep(min(LOOK_SECONDS, left))
 
 
 def _refusal(busy: HostsBusy, patience: float) -> str:

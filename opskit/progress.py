@@ -201,7 +201,7 @@ class Progress:
             undone: The undos of a rollback.
             over: Whether all has ended.
         """
-        chunks, hosts = _chunks(steps, over=over), _hosts(steps, self.cells)
+        chunks, hosts = _chunks(steps, over=over), _hosts_of(steps, self.cells)
         counts = [Counter(hosts[name].status for name in cell.hosts) for cell in self.cells]
         told = chunks, undone, over, counts
         if told == (self.chunks, self.undone, self.over, [cell.counts for cell in self.cells]):
@@ -282,7 +282,7 @@ def _chunks(steps: Sequence[Known], *, over: bool) -> list[ChunkProgress]:
     return chunks
 
 
-def _hosts(steps: Sequence[Known], cells: Sequence[Cell]) -> dict[str, _Host]:
+def _hosts_of(steps: Sequence[Known], cells: Sequence[Cell]) -> dict[str, _Host]:
     """Each host's steps, of those that have a cell."""
     hosts = {name: _Host(cell) for cell in cells for name in cell.hosts}
     for step in steps if hosts else ():

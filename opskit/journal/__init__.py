@@ -11,6 +11,7 @@ the journal can't be read or written, and RollbackError of a transaction that is
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = [
     "close", "df", "last", "prune", "results", "rollback", "settle", "show", "transactions", "unfinished",
 ]  # fmt: skip
+
+logger = logging.getLogger("opskit")
 
 Moment = datetime | timedelta | str
 """A time; how long ago; or the text of either, such as `2026-01-31 10:00`, `90m`, `2h`, `30d`."""
@@ -194,12 +197,17 @@ def confirmed_rollback(transaction: str, why: str | None = None, *, remedy: str,
 
 
 def agreed_rollback(transaction: str, why: str | None = None) -> Results:
-    """As `rollback`, for a person who has seen what it would undo, and has agreed."""
-    return _rolled_back(transaction, why, lambda *_: None, force=False)
+    """As `rollback`, for a person who has seen what it would undo, has agreed, and sees that it goes on."""
+    return _rolled_back(transaction, why, lambda *_: None, force=False, is_seen=True)
 
 
 def _rolled_back(
-    transaction: str, why: str | None, agree: Callable[[Rollback, str | None], object], *, force: bool
+    transaction: str,
+    why: str | None,
+    agree: Callable[[Rollback, str | None], object],
+    *,
+    force: bool,
+    is_seen: bool = False,
 ) -> Results:
     """Roll back, or have it rolled back; `agree` is told what, and who still runs it and would be asked."""
     store = shared.store()
@@ -209,7 +217,10 @@ def _rolled_back(
     )
     found = now.transaction.id
     undoing = Rollback(store, found, root=begun_here(found), force=force)
-    agree(undoing, str(now.owner) if is_anothers(now, store) and not force else None)
+    asked = str(now.owner) if is_anothers(now, store) and not force else None
+    agree(undoing, asked)
+    if asked is not None and not is_seen:
+        logger.warning("opskit: asking %s to roll back transaction %s; waiting", asked, found)
     if not force and (rows := _undone_by_owner(store, found, why)) is not None:
         return expect_undone(rows, found)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):

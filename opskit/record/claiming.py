@@ -57,7 +57,7 @@ def refusal_to_lock(now: Now, held: Mapping[str, datetime], names: Mapping[str, 
         names: What people call them.
     """
     begun = now.transaction
-    called = one_line(f"{begun.kind} {begun.name or ''}".strip(), _NAME)
+    called = one_line(begun.called, _NAME)
     hosts = f"{one_line(fold(names[key] for key in held), _HOSTS)} {'is' if len(held) == 1 else 'are'}"
     what = f"{hosts} locked by {now.owner} since {_time(min(held.values()))}, for {called}"
     if now.owner.alive:

@@ -36,6 +36,11 @@ class Transaction:
     notebook: str | None
     at: datetime
 
+    @property
+    def called(self) -> str:
+        """What it is, and its name."""
+        return f"{self.kind} {self.name or ''}".strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

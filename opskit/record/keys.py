@@ -1,4 +1,4 @@
-"""By what key the journal locks a host, or a name of its own; no two things have one key."""
+"""By what key the journal locks a host, or a name: no two share one, since no address has a blank or a bracket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ _NAME: Final = "name "
 
 def of_host(host: Host) -> str:
     """A host's address and port, whoever logs in; `local` is another host on each machine."""
-    # An address has no blanks and no brackets.
     if host.address == "local":
         from opskit.record.database import machine
 

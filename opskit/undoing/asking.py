@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
@@ -25,8 +24,6 @@ ANSWER_SECONDS: Final = 30.0
 
 LOOK_SECONDS: Final = 0.5
 """Between two looks at what became of it."""
-
-logger = logging.getLogger("opskit")
 
 
 def is_anothers(now: Now, store: Store) -> bool:
@@ -52,7 +49,6 @@ def ask(store: Store, before: Now, why: str | None) -> Now:
     transaction, reason = before.transaction.id, None if why is None else mask(why)
     try:
         store.ask(transaction, reason)
-        logger.warning("opskit: asked %s to roll back transaction %s; waiting", before.owner, transaction)
         now = _followed(store, before, reason)
         store.take_request(transaction)
     except (JournalError, KeyboardInterrupt) as error:

@@ -95,8 +95,7 @@ def _expect_yes(question: Sequence[str], remedy: str) -> None:
 
 def _line(now: Now) -> str:
     begun = now.transaction
-    called = f"{begun.kind} {begun.name or ''}".strip()
-    return f"{begun.id} {called} by {now.owner.who}, begun {begun.at:%Y-%m-%d %H:%M} UTC, {words(now.state)}"
+    return f"{begun.id} {begun.called} by {now.owner.who}, begun {begun.at:%Y-%m-%d %H:%M} UTC, {words(now.state)}"
 
 
 def _bounded(lines: Sequence[str]) -> list[str]:

@@ -103,6 +103,11 @@ class Plan:
         return tuple(host for host in self.hosts if host.name not in busy)
 
     @property
+    def lasting(self) -> tuple[str, ...]:
+        """The warnings that are of the plan itself."""
+        return tuple(warning for warning in self.warnings if warning not in self.passing)
+
+    @property
     def undoable(self) -> int:
         """How many of its steps can be undone."""
         return sum(step.undo is not None for step in self.steps)

@@ -54,7 +54,7 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
         "terms": [packed_fields(found) for found in terms.values()],
         "steps": [step_text(step) for step in plan.steps],
         "checks": [step_text(step) for step in plan.checks],
-        "warnings": [warning for warning in plan.warnings if warning not in plan.passing],
+        "warnings": plan.lasting,
     }
     text = json.dumps(content, indent=1)
     if mask(text) != text:

@@ -102,21 +102,6 @@ def test_what_is_seen_is_what_its_owner_sees(sshd_fleet: SshdFleet, tmp_path: Pa
     assert (attached.state, attached.done) == ("failed", True)
 
 
-def test_it_is_undone_from_there(sshd_fleet: SshdFleet, tmp_path: Path, place: str) -> None:
-    """Its owner is asked to, cancels what runs, and undoes it; whoever watches sees that it was rolled back."""
-    with running(sshd_fleet, tmp_path, place) as child:
-        attached = opskit.attach(newest())
-        assert [row.status for row in attached.rollback("disk full")] == ["ok", "ok"]
-        rows = attached.wait(10)
-        out, _ = child.communicate(timeout=20)
-    assert [row.status for row in rows] == ["cancelled", "cancelled", "not_started", "not_started"]
-    assert [status for _, status, _, _ in json.loads(out)] == [row.status for row in rows]
-    assert sorted(path.name for path in tmp_path.glob("undone.*")) == ["undone.h1", "undone.h2"]
-    assert attached.state == "rolled_back"
-    assert "disk full" in str(attached)
-    assert attached._picture.progress.undone.ended == {"ok": 2}
-
-
 def test_a_shell_follows_it_until_its_process_is_killed(sshd_fleet: SshdFleet, tmp_path: Path, place: str) -> None:
     """Progress goes to the terminal, the rows to stdout; exit code 1, and a line says what to do."""
     with running(sshd_fleet, tmp_path, place) as child:

@@ -112,7 +112,7 @@ def test_a_live_owner_undoes_it(owner: Store, found: str, caplog: pytest.LogCapt
     rows = journal.rollback(found[:20], "disk full")
     assert [(row.command, row.status) for row in rows] == [("undo 3", "ok"), ("undo 2", "ok"), ("undo 1", "ok")]
     assert (made.wish and made.wish.why, owner.asked([found])) == ("disk full", [])
-    assert caplog.messages == [f"opskit: asked {owner.now(found).owner} to roll back transaction {found}; waiting"]
+    assert caplog.messages == [f"opskit: asking {owner.now(found).owner} to roll back transaction {found}; waiting"]
     assert owner.moves(found)[1].why == f"asked by {owner.who} on {made.wish and made.wish.machine}: disk full"
 
 

@@ -49,7 +49,7 @@ def theirs() -> Iterator[Store]:
 @pytest.fixture
 def is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the journal were in PostgreSQL."""
-    monkeypatch.setattr(elsewhere, "_place", object)
+    monkeypatch.setattr(elsewhere, "_file", lambda: None)
 
 
 def dry() -> list[opskit.Plan]:
@@ -155,7 +155,7 @@ def test_a_journal_in_a_file_is_yours_alone(monkeypatch: pytest.MonkeyPatch) -> 
         assert str(plan).splitlines()[-1] == ALONE
         assert ALONE in plan._repr_html_()
     assert not place.exists()
-    monkeypatch.setattr(elsewhere, "_place", object)
+    monkeypatch.setattr(elsewhere, "_file", lambda: None)
     assert ALONE not in str(opskit.plan("true"))
 
 

@@ -35,7 +35,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedTransport]:
     """Three hosts that answer well; who waits for a lock looks often."""
     transport = ScriptedTransport()
     monkeypatch.setattr(shared, "transport", lambda *_: transport)
-    monkeypatch.setattr(locks, "POLL", 0.01)
+    monkeypatch.setattr(locks, "LOOK_SECONDS", 0.01)
     with opskit.use(FLEET):
         yield transport
     assert open_scope.get() is None
