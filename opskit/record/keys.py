@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ def of_host(host: Host) -> str:
 
         return f"local on {machine()}"
     address = host.address.lower().rstrip(".")
+    with suppress(ValueError):  # a name
+        address = str(ip_address(address))
     return f"[{address}]:{host.port or _PORT}" if ":" in address else f"{address}:{host.port or _PORT}"
 
 

@@ -96,6 +96,7 @@ def when_waiting(caplog: pytest.LogCaptureFixture, does: Callable[[], object]) -
         (Host("x", address="Web1.LAN."), "web1.lan:22"),
         (Host("x", address="web1", port=2222, user="bob"), "web1:2222"),
         (Host("x", address="fe80::1"), "[fe80::1]:22"),
+        (Host("x", address="FE80:0::1"), "[fe80::1]:22"),
         (Host("x", address="local"), "local on here"),
     ],
 )
