@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakMethod, WeakValueDictionary
 
 from opskit import bridge, shared
@@ -19,6 +19,7 @@ from opskit.errors import JournalError
 from opskit.masking import mask
 from opskit.progress import Progress
 from opskit.record.ids import new_id
+from opskit.rendering.escape import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     Steer = Callable[[str | None], Results]
 
+_WHY: Final = 200
+
 _here: WeakValueDictionary[str, RootTransaction] = WeakValueDictionary()
 _with_functions: dict[str, RootTransaction] = {}
 """Those that no other process could undo: they are remembered though nobody has them in a variable any more."""
@@ -45,7 +48,7 @@ def begun_here(transaction: str) -> RootTransaction | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """The rollback that another process has asked for, and that is being done.
+    """The rollback that another process has asked for, from when it is taken up.
 
     Attributes:
         transaction: Its id.
@@ -57,8 +60,13 @@ class Asked:
     why: str
     ended: Future[str] = field(default_factory=Future)
 
+    @property
+    def by(self) -> str:
+        """By whom, and why, in a line to be shown."""
+        return one_line(self.why, _WHY)
+
     def __str__(self) -> str:
-        return f"transaction {self.transaction} is rolled back, {self.why}"
+        return f"transaction {self.transaction} was to be rolled back, {self.by}"
 
 
 class RootTransaction:

@@ -9,17 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from opskit import bridge, locks, shared
+from opskit import bridge, shared
 from opskit.errors import JournalError, OpskitError
+from opskit.record import keys
 from opskit.record.moves import words
 from opskit.rendering.escape import one_line, said_by
 from opskit.settings import current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from opskit.record.facts import Now
-    from opskit.record.outline import Outline
+    from opskit.record.locking import Beside
     from opskit.record.store import Store
     from opskit.work.plan import Plan
 
@@ -31,6 +32,7 @@ ALONE: Final = (
 )
 
 _MOST: Final = 8
+_NAME: Final = 60
 _LINE: Final = 400
 
 _told: set[str] = set()
@@ -66,7 +68,7 @@ def tell_beside(plan: Plan) -> None:
 async def _tell(store: Store, plan: Plan) -> None:
     with suppress(JournalError):  # who runs something is told by the run
         for warning in await asyncio.to_thread(lambda: list(_warnings(store, plan, once=True))):
-            logger.warning("opskit: %s", one_line(warning, _LINE))
+            logger.warning("opskit: %s", warning)
 
 
 def _file() -> Path | None:
@@ -79,27 +81,25 @@ def _file() -> Path | None:
 
 def _warnings(store: Store, plan: Plan, *, once: bool = False) -> Iterator[str]:
     """A line for each transaction of another process that is open on the plan's hosts, newest first; not for all."""
-    wanted = locks.of_plan(plan)
-    names = {step.host.name for step in (*plan.steps, *plan.checks)}
-    others = store.open_elsewhere(names, wanted)
+    hosts = {step.host.name: keys.of_host(step.host) for step in (*plan.steps, *plan.checks)}
+    others = store.open_elsewhere(hosts)
     if once:
-        others = [now for now in others if now.transaction.id not in _told]
-        _told.update(now.transaction.id for now in others)
-    for outline in store.outlines(others[:_MOST], names):
-        locked = [key for key in store.locked(outline.now.transaction.id) if key in wanted] if outline.locks else ()
-        yield _warning(outline, locked, len(names))
+        others = [other for other in others if other.now.transaction.id not in _told]
+        _told.update(other.now.transaction.id for other in others)
+    for other in others[:_MOST]:
+        yield _warning(other, len(hosts))
     if len(others) > _MOST:
         yield f"and {len(others) - _MOST} more transactions of others are open on these hosts: opskit journal"
 
 
-def _warning(outline: Outline, locked: Sequence[str], total: int) -> str:
-    now, begun = outline.now, outline.now.transaction
-    where = f"{max(outline.hosts, len(locked))} of {total} host{'' if total == 1 else 's'}"
-    holds = f", {len(locked)} of them locked" if locked else ""
+def _warning(other: Beside, total: int) -> str:
+    now, begun = other.now, other.now.transaction
+    where = f"{other.hosts} of {total} host{'' if total == 1 else 's'}"
+    holds = f", {other.locked} of them locked" if other.locked else ""
     since = now.at if now.state != "running" else begun.at
     stands, remedy = _standing(now)
-    who = f"{begun.called} ({begun.id}) of {now.owner}"
-    return f"{who} {stands} on {where}{holds}, since {since:%Y-%m-%d %H:%M} UTC: {remedy}"
+    who = f"{one_line(begun.called, _NAME)} ({begun.id}) of {now.owner}"
+    return one_line(f"{who} {stands} on {where}{holds}, since {since:%Y-%m-%d %H:%M} UTC: {remedy}", _LINE)
 
 
 def _standing(now: Now) -> tuple[str, str]:

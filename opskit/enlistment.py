@@ -71,10 +71,10 @@ class Enlistment:
     async def _ended(
         self, settings: Settings, transport: Transport, writer: Writer, emit: Callable[[Event], object], how: How
     ) -> None:
-        """Undo a run that ended badly, if it says so; a transaction of its own ends."""
+        """Undo a run that ended badly, if it says so and nobody else undoes it; a transaction of its own ends."""
         scope = self.scope
         scope.leave()
-        if how != "succeeded" and self._plan.terms.on_error == "rollback":
+        if how != "succeeded" and self._plan.terms.on_error == "rollback" and scope.root.asked is None:
             try:
                 rows = await scope.rollback().finish('on_error="rollback"', settings, transport, writer, emit)
             except OpskitError as error:

@@ -144,7 +144,13 @@ class RollbackRequested(OpskitError):  # noqa: N818 - the contract's name
 
 
 class HostsBusy(OpskitError):  # noqa: N818 - the contract's name
-    """Somebody else holds the lock of these hosts; says who, and since when."""
+    """Somebody else holds the lock of these hosts; says who, and since when.
+
+    Attributes:
+        is_abandoned: Whether a process that has died holds some of it: that ends only if a person sees to it.
+    """
+
+    is_abandoned = False
 
 
 class PromptRefused(OpskitError):  # noqa: N818 - the contract's name

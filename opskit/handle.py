@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
-from opskit import bridge, checks, elsewhere, shared, views
+from opskit import bridge, elsewhere, shared, views
 from opskit.asking import confirmed
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.callbacks import current as current_callbacks
@@ -35,6 +35,7 @@ from opskit.showing import Shown
 from opskit.undoing.confirming import confirm_order
 from opskit.undoing.rollback import being_undone, goes_on
 from opskit.views.painter import Painter
+from opskit.work.values import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ class Handle:
             timeout: Seconds to wait at most; the run goes on after that.
 
         Raises:
-            PlanError: `timeout` is no number; or it would wait for itself, or hold up async tasks.
+            PlanError: `timeout` is no number, or less than 0; or it would wait for itself, or hold up async tasks.
             CommandError: As `run`; also OpskitErrors of what kept it from starting.
             Cancelled: It was cancelled; `.results` has what arrived.
             TimeoutExceeded: It has not ended in time; `.results` has its rows as of now.
@@ -373,9 +374,9 @@ def _tell_of_the_end() -> None:
 
 
 def patience(timeout: float | None) -> float | None:
-    """The timeout of a `wait`, checked; raises PlanError if it is no number."""
+    """The timeout of a `wait`, checked; raises PlanError if it is no number, or less than 0."""
     try:
-        return None if timeout is None else checks.number(timeout)
+        return None if timeout is None else pause(timeout)
     except ValueError as error:
         raise PlanError(f"wait: timeout={timeout!r} {error}; use None for no limit") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from opskit import bridge, checks, shared
 from opskit.errors import Cancelled, HostsBusy, OpskitError, PlanError
 from opskit.masking import mask
 from opskit.record import keys
+from opskit.rendering.escape import terminal
 from opskit.results import Results
 from opskit.work.values import pause
 
@@ -56,14 +58,21 @@ class Lock:
 
 def _name(lock: object) -> str | None:
     try:
-        name = checks.text(lock).strip()
+        name = unicodedata.normalize("NFC", checks.text(lock).strip())
     except ValueError as error:
         raise ValueError(f"lock={lock!r} {error}: {HOSTS!r}, or a name of its own") from None
     if name != HOSTS and name.lower() in (HOSTS, "host"):
         raise ValueError(f"lock={lock!r} is no name of its own: write {HOSTS!r} to lock the hosts")
+    if unseen := next(filter(_is_unseen, name), None):
+        raise ValueError(f"lock={lock!r} has a character that can't be seen, U+{ord(unseen):04X}")
     if mask(name) != name:
         raise ValueError("there is a secret in the lock's name, which the journal can't keep")
     return None if name == HOSTS else name
+
+
+def _is_unseen(character: str) -> bool:
+    selects_a_variation = "\ufe00" <= character <= "\ufe0f"
+    return selects_a_variation or not character.isprintable() or terminal(character) != character
 
 
 def _seconds(wait_for_lock: object) -> float:
@@ -121,7 +130,7 @@ async def take(root: RootTransaction, wanted: Mapping[str, str], patience: float
 def _refusal(busy: HostsBusy, patience: float) -> str:
     if patience:
         return f"{busy}; that is still so after {patience:g} s of waiting"
-    return f"{busy}; wait_for_lock=SECONDS waits for that"
+    return str(busy) if busy.is_abandoned else f"{busy}; wait_for_lock=SECONDS waits for that"
 
 
 async def _to_its_end(trying: asyncio.Future[None]) -> None:

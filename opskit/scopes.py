@@ -68,6 +68,7 @@ class Scope:
         parent: What it is a part of; None for the whole.
         asked: Why somebody asked for its rollback, by `opskit.rollback`.
         awaits: Whether code in it runs on an event loop that must not be blocked.
+        is_async: Whether `async with` entered it, or what it is a part of.
         by_hand: Whether `opskit.begin` opened it; else it ends with a block.
         lock: What it keeps others off by itself, if anything.
     """
@@ -82,6 +83,7 @@ class Scope:
         self.number = 0 if parent is None else root.number()
         self.asked: str | None = None
         self.awaits: bool = parent is not None and parent.awaits
+        self.is_async: bool = parent is not None and parent.is_async
         self.by_hand = False
         self.lock: Lock | None = None
         self.parent = parent
@@ -253,7 +255,8 @@ class Scope:
         """Have something undone that no step of it did: a function, or the commands of a plan. Blocks.
 
         Raises:
-            HostsBusy: Others keep it off hosts of the plan, where it locks them.
+            HostsBusy: Others keep it off hosts of the plan, where it locks them; they are waited for if that holds up
+                no loop.
             JournalError: It could not be written down.
         """
         from opskit.record.entering import entry_of_call, entry_of_undo
@@ -266,7 +269,7 @@ class Scope:
             self.root.remember()
             return
         if (lock := self.lock_of_hosts) is not None:
-            patience = 0.0 if would_hold_up_tasks() else lock.patience
+            patience = 0.0 if _would_hold_up_a_loop() else lock.patience
             Waiting(self.root, locks.of_plan(undo), patience, lambda: self.cancelled).wait()
         part = self.part("run", undo.name)
         packed: PackedTerms = {}
@@ -303,7 +306,8 @@ def here() -> Scope | None:
     """The scope that the caller stands in; one that was opened by hand, and is over, is none any more."""
     scope = open_scope.get()
     if scope is not None and scope.by_hand and scope.root.over:
-        open_scope.set(None)
+        if scope.root.asked is None:  # else that is said first: see `opened`
+            open_scope.set(None)
         return None
     return scope
 
@@ -312,10 +316,14 @@ def opened(kind: Kind, name: str | None) -> Scope:
     """A new part of the transaction that is open here, or a transaction of its own.
 
     Raises:
-        Cancelled, RollbackError: Nothing can be begun here any more.
+        Cancelled, RollbackError: Nothing can be begun here any more; or, once, what was opened by hand here was rolled
+            back for another process: who goes on must know that.
         JournalError, SettingsError: The journal can't be opened.
     """
     outer = here()
+    if outer is None and (gone := open_scope.get()) is not None:
+        open_scope.set(None)
+        raise RollbackError(f"{gone.root.asked}: what follows is in no transaction; run it again if you mean it")
     return Scope(RootTransaction(kind, name), kind, name, None) if outer is None else outer.part(kind, name)
 
 
@@ -329,8 +337,16 @@ def outside() -> contextvars.Context:
 def would_hold_up_tasks() -> bool:
     """Whether a call that waits would hold up the event loop of tasks."""
     scope = open_scope.get()
-    if scope is None or not scope.awaits:
-        return False
+    return scope is not None and scope.awaits and _is_on_a_loop()
+
+
+def _would_hold_up_a_loop() -> bool:
+    """Whether a call that waits would hold up the event loop of tasks, or one on which `async with` stands."""
+    scope = open_scope.get()
+    return scope is not None and (scope.awaits or scope.is_async) and _is_on_a_loop()
+
+
+def _is_on_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

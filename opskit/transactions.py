@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from opskit import views
+from opskit import shared, views
+from opskit.asking import is_elsewhere
 from opskit.bridge import callbacks
 from opskit.calling import caller, place
 from opskit.enlistment import outcome, stays_open, wait_for_asked
@@ -177,7 +178,10 @@ class Transaction:
             raise fault
 
     async def __aenter__(self) -> Self:
+        if here() is None:
+            await asyncio.to_thread(shared.store)  # a journal far away may take long to be opened
         scope = self._opened()
+        scope.is_async = True
         if (waiting := scope.waiting()) is not None:
             await waiting.wait_async()
         return self._entered(scope)
@@ -258,13 +262,15 @@ def _undo_for(scope: Scope, failing: BaseException) -> None:
 
 def _undone(scope: Scope, why: str | None) -> Results:
     """Undo what was done in a scope; what still runs in it is cancelled before. The rows of the undos."""
-    _close_by_hand(scope)
     try:
         scope.cancel()
         scope.join()
         return scope.rollback().wait(why, scope.root.progress)
     finally:
         scope.leave()
+        # For somebody elsewhere it stays: who goes on here is told, or, where that failed, is still in it.
+        if not is_elsewhere.get():
+            _close_by_hand(scope)
 
 
 def _close_by_hand(scope: Scope) -> None:
@@ -323,6 +329,7 @@ def begin(name: str | None = None, *, lock: str | None = None, wait_for_lock: fl
             f"transaction {outer.root.id} is open: end it or roll it back before you begin "
             "another; `with opskit.transaction():` makes a part of it"
         )
+    open_scope.set(None)  # what was open here may have been rolled back for another process
     begun = Transaction(name, lock=lock, wait_for_lock=wait_for_lock)
     begun.open_by_hand()
     return begun

@@ -8,12 +8,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Final
 
 from opskit import bridge, journal, shared, views
 from opskit.attaching.picture import Look, Picture
 from opskit.begun import begun_here
+from opskit.bridge.own_thread import in_own_thread
 from opskit.errors import OpskitError, PlanError, TimeoutExceeded, give_notes, give_results
 from opskit.handle import patience
 from opskit.journal.history import History
@@ -38,7 +39,13 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks into the journal, at least."""
 
 SHARE: Final = 20
-"""So many times as long as a look takes the next one is waited for: looks never take more than a twentieth."""
+"""So many times as long as a look works, not as it waits for the journal, the next one is waited for."""
+
+LONGEST_PAUSE: Final = 10.0
+"""Seconds from one look to the next at most, however long it works."""
+
+MOMENT_SECONDS: Final = 1.0
+"""The journal is given so long to answer who wants to leave, or just to know how far it is."""
 
 PRINTERS: Final = 16
 """So many of the steps that ended last are shown with what they printed."""
@@ -86,8 +93,12 @@ class Attached:
         self.transaction = f"{self._whole}.{part}" if part else self._whole
         self._picture = Picture(self._seen())
         self._ended: Future[None] = Future()
-        self._guard = threading.RLock()
-        self._due = monotonic() + LOOK_SECONDS
+        self._guard = threading.Lock()
+        self._looking: Future[None] = Future()
+        self._looking.set_result(None)
+        self._looked_at = datetime.now(UTC)
+        self._asked = monotonic()
+        self._due = self._asked + LOOK_SECONDS
         self._printed: dict[int, Tail] = {}
         self._said = ""
         goes_on = not self._picture.progress.over
@@ -107,15 +118,18 @@ class Attached:
 
     @property
     def state(self) -> str:
-        """Where it stands, as in the journal, at most some seconds ago: `abandoned` where its owner died."""
-        self._look()
+        """Where it stands, as in the journal, at most some seconds ago: `abandoned` where its owner died.
+
+        A journal that does not answer is not waited for; later, and so with `done`, a JournalError tells of it.
+        """
+        self._look_soon()
         now = self._picture.look.now
         return "abandoned" if now.abandoned else now.state
 
     @property
     def done(self) -> bool:
         """Whether it has ended, and a rollback that was under way too; or its process has died."""
-        self._look()
+        self._look_soon()
         return self._ended.done()
 
     def wait(self, timeout: float | None = None) -> Results:
@@ -130,7 +144,7 @@ class Attached:
             The rows, whatever became of them; if the process has died, that is told as a warning.
 
         Raises:
-            PlanError: `timeout` is no number; or it would wait for its own end, or hold up async tasks.
+            PlanError: `timeout` is no number, or less than 0; or it would wait for its own end, or hold up async tasks.
             TimeoutExceeded: It has not ended in time; `.results` has its rows as of now.
             JournalError: The journal can't be read any more.
             KeyboardInterrupt: The kernel or script was interrupted; it goes on. `.results` has its rows as of now.
@@ -141,18 +155,20 @@ class Attached:
         timeout = patience(timeout)
         try:
             with self._painter.watched():
-                bridge.block(self._ended, self._look, bridge.wait_no_more, timeout)
+                self._look_soon()  # however little time there is
+                bridge.block(self._ended, self._tick, bridge.wait_no_more, timeout)
         except KeyboardInterrupt as interrupt:
-            rows = Results(())
-            with suppress(OpskitError):
-                rows = self.results
+            rows, notes = self._rows_soon()
             give_results(interrupt, rows, became="nobody waits for it any more")
-            give_notes(interrupt, [f"{self._whole} goes on: opskit attach {self._whole} shows it again"])
+            give_notes(interrupt, [f"{self._whole} goes on: opskit attach {self._whole} shows it again", *notes])
             raise
         if not self._ended.done():
             assert timeout is not None
+            rows, notes = self._rows_soon()
             said = f"transaction {self._whole} still goes on after {timeout:g} s, and nothing was done to it"
-            raise TimeoutExceeded(said, self.results)
+            exceeded = TimeoutExceeded(said, rows)
+            give_notes(exceeded, notes)
+            raise exceeded
         if remark := self._remark():
             logger.warning("opskit: %s", remark)
         return self.results
@@ -191,24 +207,54 @@ class Attached:
     def _history(self) -> History:
         return History.of(self._store, self._whole)
 
-    def _look(self) -> None:
-        """Bring the picture up to date, if the last look is long enough ago; raises JournalError."""
+    def _look(self) -> Future[None]:
+        """The look that brings the picture up to date, begun if the last one is long enough ago; or that last one.
+
+        In a thread of its own: a journal that is away holds up neither who waits nor who paints.
+        """
         with self._guard:
-            began = monotonic()
-            if began < self._due:
-                return
-            try:
-                self._picture.take(self._seen())
-            finally:
-                ended = monotonic()
-                self._due = ended + max(LOOK_SECONDS, SHARE * (ended - began))
+            if self._looking.done() and monotonic() >= self._due:
+                self._asked = monotonic()
+                self._looking = bridge.engine().submit(in_own_thread(self._take_a_look))
+            return self._looking
+
+    def _look_soon(self) -> bool:
+        """As `_look`, and wait for it until a moment after it was begun; whether it has ended. Raises JournalError."""
+        looking = self._look()
+        with suppress(TimeoutError):
+            looking.result(max(0.0, self._asked + MOMENT_SECONDS - monotonic()))
+        return looking.done()
+
+    def _tick(self) -> None:
+        if (looking := self._look()).done():
+            looking.result()
+
+    def _take_a_look(self) -> None:
+        began, pause = thread_time(), LOOK_SECONDS
+        try:
+            at, look = datetime.now(UTC), self._seen()
+            self._picture.take(look)
+            self._looked_at = at
             if self._picture.progress.over and not self._ended.done():
                 self._end()
+            pause = max(pause, min(LONGEST_PAUSE, SHARE * (thread_time() - began)))
+        finally:
+            self._due = monotonic() + pause
+
+    def _rows_soon(self) -> tuple[Results, Sequence[str]]:
+        """The rows for who waits no more, and notes: where the journal does not answer, they are of the last look."""
+        with suppress(OpskitError, TimeoutError):
+            if self._look_soon():
+                return bridge.engine().submit(in_own_thread(lambda: self.results)).result(MOMENT_SECONDS), ()
+        look, at = self._picture.look, self._looked_at.astimezone()
+        tasks = {task.number: task for task in look.tasks}
+        rows = History(look.now, look.moves, look.accounts, look.parts, tasks).rows(self._part)
+        return Results(rows), [f"the journal does not answer: these rows are as of {at:%H:%M:%S}, without their output"]
 
     def _seen(self) -> Look:
         """What the journal says; where it stands is asked first, since what follows can only be more."""
         store, found = self._store, self._whole
-        moves = store.moves(found) or [store.now(found)]
+        moves = store.moves(found) or [store.now(found)]  # which raises: it was pruned meanwhile
         parts, tasks = store.parts(found), store.tasks(found, outputs=False)
         return Look(moves, store.accounts(found, outputs=False), parts, tasks)
 
@@ -222,13 +268,8 @@ class Attached:
             self._said = f"its process has died, {history.now.owner}{steps}; {to_do}"
         self._ended.set_result(None)
 
-    def _glance(self) -> None:
-        """As `_look`; what can't be read now is as it was."""
-        with suppress(OpskitError):
-            self._look()
-
     def _is_over(self) -> bool:
-        self._glance()
+        self._look()
         return self._ended.done()
 
     def _shown(self) -> Shown:
@@ -241,7 +282,7 @@ class Attached:
             tails=self._tails,
             works=self._works,
             is_transaction=self._picture.is_transaction,
-            look=self._glance,
+            look=self._look,
             seconds_before=max(0.0, (datetime.now(UTC) - self._begun.at).total_seconds()),
             remark=self._remark,
         )
@@ -269,7 +310,7 @@ class Attached:
     def _tails(self, hosts: Collection[str]) -> Sequence[Tail]:
         """What has been printed by the steps that ended last, on these hosts or on all; of many hosts what is known."""
         ended = self._picture.ended(hosts)
-        if len(hosts) <= PRINTERS:
+        if len(hosts) <= PRINTERS:  # of more, as where a view asks for the texts of all its cells, nothing is read
             ended = ended[-PRINTERS:]
             if new := [account.entry.seq for account in ended if account.entry.seq not in self._printed]:
                 with suppress(OpskitError):

@@ -70,6 +70,8 @@ class Picture:
 
     def take(self, look: Look) -> None:
         """Bring it up to date. What has ended stays so, whatever is undone of it later."""
+        # Before the look: who paints meanwhile, in another thread, would take a task that has ended for lost.
+        self._tasks = {task.number: task for task in look.tasks}
         self.look = look
         of_part: defaultdict[int, list[Account]] = defaultdict(list)
         inner: defaultdict[int, list[Part]] = defaultdict(list)
@@ -80,8 +82,8 @@ class Picture:
             # A command that undoes what no step did is a part, too, with nothing in it that runs.
             if part.kind in RUNS and (steps := _steps(of_part[part.number])):
                 self._take_run(part, steps)
-        self._inner, self._tasks = dict(inner), {task.number: task for task in look.tasks}
-        self._in_order: list[Account] | None = None
+        self._inner = dict(inner)
+        self._ended = _in_order(look.accounts)
         if self.is_run:
             known = _known(_steps(of_part[0]), look)
         else:
@@ -99,15 +101,7 @@ class Picture:
 
     def ended(self, hosts: Collection[str] = ()) -> list[Account]:
         """The steps that have ended, or those of these hosts, in the order in which they did."""
-        if self._in_order is None:
-            found = [
-                (last.started_at.timestamp() + (last.seconds or 0.0), account)
-                for account in self.look.accounts
-                for last in account.outcomes[-1:]
-                if last.started_at is not None
-            ]
-            self._in_order = [account for _, account in sorted(found, key=itemgetter(0))]
-        return [account for account in self._in_order if account.entry.host in hosts] if hosts else self._in_order
+        return [account for account in self._ended if account.entry.host in hosts] if hosts else self._ended
 
     def _take_run(self, part: Part, accounts: Sequence[Account]) -> None:
         if part.number not in self._runs:
@@ -154,6 +148,17 @@ def _steps(accounts: Sequence[Account]) -> list[Account]:
     """The steps of a run without its checks."""
     sent = [account for account in accounts if account.entry.command is not None]
     return [account for account in sent if account.entry.branch != CHECK] or sent
+
+
+def _in_order(accounts: Sequence[Account]) -> list[Account]:
+    """Those that have ended, in the order in which they did."""
+    found = [
+        (last.started_at.timestamp() + (last.seconds or 0.0), account)
+        for account in accounts
+        for last in account.outcomes[-1:]
+        if last.started_at is not None
+    ]
+    return [account for _, account in sorted(found, key=itemgetter(0))]
 
 
 def _known(accounts: Sequence[Account], look: Look) -> list[Known]:

@@ -34,7 +34,10 @@ async def in_own_thread(function: Callable[[], T]) -> T:
             outcome.set_exception(error)
 
     outcome.set_running_or_notify_cancel()
-    threading.Thread(target=call, name="opskit-user", daemon=True).start()
+    try:
+        threading.Thread(target=call, name="opskit-user", daemon=True).start()
+    except RuntimeError:  # Python 3.12 begins none when it ends, and a rollback may be finished then
+        asyncio.get_running_loop().run_in_executor(None, call)
     return await asyncio.wrap_future(outcome)
 
 

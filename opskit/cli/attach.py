@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from opskit.cli.answers import (
@@ -18,7 +19,8 @@ from opskit.cli.answers import (
     print_document,
     write,
 )
-from opskit.errors import TimeoutExceeded
+from opskit.errors import JournalError, TimeoutExceeded
+from opskit.record.moves import words
 
 if TYPE_CHECKING:
     from opskit.results import Results
@@ -41,6 +43,8 @@ exit codes:
 
 _UNDONE: Final = {"rolled_back": ROLLED_BACK, "rollback_partial": INCOMPLETE}
 _GOOD: Final = frozenset({"succeeded", "closed"})
+_TOLD: Final = frozenset({"succeeded", "failed", "abandoned"})
+"""What the rows tell, or a warning."""
 
 
 def add_to(verbs: Any) -> None:
@@ -75,12 +79,16 @@ def call(given: argparse.Namespace) -> int:
             raise
         rows, raised = found, error
         complain(raised)
-    state = attached.state
+    state = ""
+    with nullcontext() if raised is None else suppress(JournalError):  # that it is away was said with what was raised
+        state = attached.state
     if given.json:
-        more = {"transaction": attached.transaction, "state": state}
+        more = {"transaction": attached.transaction, "state": state or None}
         written = print_document(map(json_row, rows), raised, **more)
     else:
         written = write(str(rows), sys.stdout)
+        if raised is None and state not in _TOLD:
+            write(f"opskit: transaction {attached.transaction}: {words(state)}", sys.stderr)
     code = _exit_code(rows, state, raised)
     return code if written else code or FAILED
 

@@ -86,6 +86,7 @@ def add_to(verbs: Any) -> None:
         "leave a transaction as it is, for good",
         one,
         _takes("--why", metavar="TEXT", required=True, help="for whoever reads the journal later"),
+        _takes("--force", action="store_true", help="also of a live process, if it is idle, or elsewhere"),
     )
     _add(
         verbs,
@@ -205,7 +206,7 @@ def _rollback(given: argparse.Namespace) -> int:
 def _close(given: argparse.Namespace) -> int:
     from opskit import journal
 
-    journal.close(given.transaction, given.why)
+    journal.close(given.transaction, given.why, force=given.force)
     return _answered(given, (), f"{given.transaction} is closed")
 
 

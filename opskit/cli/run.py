@@ -54,8 +54,8 @@ exit codes:
     1  a host failed
     2  bad input: nothing was sent
     3  every host that failed was unreachable
-    4  a host failed, and all was rolled back (--on-error rollback)
-    5  a host failed, and the rollback is incomplete: `opskit journal --unfinished` says what is left
+    4  a host failed, and all was rolled back (--on-error rollback); or somebody else had it rolled back
+    5  as 4, but the rollback is incomplete: `opskit journal --unfinished` says what is left
   130  cancelled: Ctrl-C, SIGTERM, or a no to --confirm; remote work was ended
 
 Settings, such as OPSKIT_INVENTORY and OPSKIT_YES=1, are taken from the environment."""
@@ -132,10 +132,10 @@ def call(given: argparse.Namespace) -> int:
 
 
 def _exit_code(outcome: Results | Plan, raised: BaseException | None) -> int:
+    if isinstance(raised, (CommandError, Cancelled)) and raised.rolled_back is not None:
+        return ROLLED_BACK if raised.rolled_back else INCOMPLETE
     if isinstance(raised, (Cancelled, KeyboardInterrupt)):
         return CANCELLED
-    if isinstance(raised, CommandError) and raised.rolled_back is not None:
-        return ROLLED_BACK if raised.rolled_back else INCOMPLETE
     fates = {row.status for row in outcome if row.bad} if isinstance(outcome, Results) else set()
     if fates == {"unreachable"}:
         return UNREACHABLE

@@ -29,9 +29,8 @@ from opskit.record.facts import Note
 from opskit.record.standing import status as standing
 from opskit.rendering.escape import one_line
 from opskit.results import Results, Status
-from opskit.undoing.asking import ask, is_anothers
+from opskit.undoing.asking import is_anothers, undone_by_owner
 from opskit.undoing.confirming import confirm, confirm_order
-from opskit.undoing.order import undone_under
 from opskit.undoing.rollback import Rollback, expect_undone
 
 if TYPE_CHECKING:
@@ -177,9 +176,9 @@ def rollback(transaction: str, why: str | None = None, *, force: bool = False) -
     Raises:
         Cancelled, PromptRefused: Later work on the same hosts, with undos of its own, stands on it, and a person who
             was asked said no, or nobody could answer; `opskit.configure(yes=True)` answers.
-        RollbackError: Something is left (`.results` has the rows); or its owner has not answered for 30 s; or it is
-            rolled back or closed already, or is being rolled back by somebody else: says who, and since when; or it
-            runs in this very process.
+        RollbackError: Something is left (`.results` has the rows); or its owner can't do it, or has not answered for
+            30 s; or it is rolled back or closed already, or is being rolled back by somebody else: says who, and since
+            when; or it runs in this very process.
     """
     return _rolled_back(transaction, why, lambda undoing, _: confirm_order(undoing), force=force)
 
@@ -221,28 +220,20 @@ def _rolled_back(
     agree(undoing, asked)
     if asked is not None and not is_seen:
         logger.warning("opskit: asking %s to roll back transaction %s; waiting", asked, found)
-    if not force and (rows := _undone_by_owner(store, found, why)) is not None:
+    if not force and (rows := undone_by_owner(store, found, why)) is not None:
         return expect_undone(rows, found)
     if undoing.is_foreign and (calls := [account for account in undoing.owed() if account.entry.call is not None]):
         undoing = Rollback(store, found, force=force, calls=_agreed(calls))
     return expect_undone(undoing.wait(why), found)
 
 
-def _undone_by_owner(store: Store, transaction: str, why: str | None) -> Results | None:
-    """The rows of the undos of another process that was at it; None: none is, or it has ended or died meanwhile."""
-    before = store.now(transaction)
-    if not is_anothers(before, store):
-        return None
-    now = ask(store, before, why)
-    if now.epoch == before.epoch or now.state not in ("rolled_back", "rollback_partial"):
-        return None
-    shown = show(transaction)
-    undone = undone_under(now.epoch, now.transaction.kind, shown.parts, shown.accounts)
-    return Results(tuple(shown.row(account, undo=True) for account in undone))
+def close(transaction: str, why: str, *, force: bool = False) -> None:
+    """Leave a transaction as it is, for good: what of it is not undone will never be, and its locks are free.
 
-
-def close(transaction: str, why: str) -> None:
-    """Leave a transaction as it is, for good: what of it is not undone will never be.
+    Args:
+        transaction: Its id.
+        why: What the journal says of it.
+        force: Whether a live owner is robbed of it: one on another machine, or one with nothing under way.
 
     Raises:
         PlanError: There is no reason in `why`.
@@ -251,7 +242,7 @@ def close(transaction: str, why: str) -> None:
     store = shared.store()
     now, reason = _whole(store, transaction), _reason("close", why)
     _expect_left(now, "cancel it, or end it")
-    store.claim(now.transaction.id, "closed", reason)
+    store.claim(now.transaction.id, "closed", reason, force=force)
 
 
 def settle(

@@ -139,7 +139,14 @@ def _head(history: History) -> Iterator[str]:
     for move in history.moves:
         yield f"  {_time(move.at)}  {words(move.state):16}  {_by(move)}"
     if history.locked:
-        yield one_line(f"keeps others off {fold(map(keys.for_people, history.locked))}, until it has ended", _LINE)
+        yield one_line(f"keeps others off {fold(_locked(history))}, until it has ended", _LINE)
+
+
+def _locked(history: History) -> Iterator[str]:
+    """What it keeps others off: hosts by their names, as far as what it can undo tells them."""
+    entries, machine = (account.entry for account in history.accounts), history.moves[0].owner.machine
+    names = {keys.of_way(entry.way, machine): entry.host for entry in entries}
+    return (names.get(key) or keys.for_people(key) for key in history.locked)
 
 
 def _by(move: Now) -> str:

@@ -38,14 +38,14 @@ def refusal_to_claim(now: Now, after: State, owner: str, machine: str, in_flight
         owner: Who wants it.
         machine: Where that one is.
         in_flight: How many of its commands and undos are under way, as far as is recorded.
-        force: Whether an owner on another machine does not count as alive.
+        force: Whether an owner on another machine does not count as alive, and what is idle may be closed.
     """
     if now.state in FINAL:
         return _in_hands(now)
     if after not in CLAIMS:
         return f"a claim makes a transaction {' or '.join(map(words, sorted(CLAIMS)))}, not {words(after)}"
     theirs = now.owner.id != owner and now.owner.alive and not (force and now.owner.machine != machine)
-    return _illegal(now, after) or (_busy(now, in_flight) if theirs else None)
+    return _illegal(now, after) or (_busy(now, after, in_flight, force=force) if theirs else None)
 
 
 def refusal_to_lock(now: Now, held: Mapping[str, datetime], names: Mapping[str, str]) -> str:
@@ -59,7 +59,7 @@ def refusal_to_lock(now: Now, held: Mapping[str, datetime], names: Mapping[str, 
     begun = now.transaction
     called = one_line(begun.called, _NAME)
     hosts = f"{one_line(fold(names[key] for key in held), _HOSTS)} {'is' if len(held) == 1 else 'are'}"
-    what = f"{hosts} locked by {now.owner} since {_time(min(held.values()))}, for {called}"
+    what = f"{hosts} held by {now.owner} since {_time(min(held.values()))}, for {called}"
     if now.owner.alive:
         return f"{what} ({begun.id}): opskit attach {begun.id} shows it"
     return (
@@ -80,16 +80,18 @@ def already_undone(now: Now) -> str:
     return _in_hands(now) if now.state in FINAL else ""
 
 
-def _busy(now: Now, in_flight: int) -> str | None:
-    """What its owner, who lives, is at."""
+def _busy(now: Now, after: State, in_flight: int, *, force: bool) -> str | None:
+    """What its owner, who lives, is at. What is idle has its locks, and means to go on, all the same."""
+    found, is_robbed = now.transaction.id, after == "closed" and not force
     if now.state == "rolling_back":
         return f"{_in_hands(now)}: wait until that has ended"
-    if now.state != "running" or not in_flight:
+    if now.state != "running" or not (in_flight or is_robbed):
         return None
-    steps = "1 step" if in_flight == 1 else f"{in_flight} steps"
+    steps = "" if not in_flight else " 1 step" if in_flight == 1 else f" {in_flight} steps"
+    forced = "; --force closes what is idle" if is_robbed else ""
     return (
-        f"transaction {now.transaction.id} still runs {steps} in the kernel of {now.owner},"
-        f" since {_time(now.at)}: cancel it there, or wait; opskit rollback {now.transaction.id} has it undo all of it"
+        f"transaction {found} still runs{steps} in the kernel of {now.owner}, since {_time(now.at)}: cancel it there,"
+        f" or wait; opskit rollback {found} has it undo all of it{forced}"
     )
 
 

@@ -1,28 +1,55 @@
-"""By what key the journal locks a host, or a name: no two share one, since no address has a blank or a bracket."""
+"""By what key a host is known again, and locked, or a name: no two share one, since no address has a blank."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+from opskit.errors import JournalError
+from opskit.work.kept import unpacked_way
 
 if TYPE_CHECKING:
     from opskit.fleet import Host
 
 _PORT: Final = 22
+_OLD_IP: Final = 4
 _NAME: Final = "name "
 
 
-def of_host(host: Host) -> str:
-    """A host's address and port, whoever logs in; `local` is another host on each machine."""
-    if host.address == "local":
-        from opskit.record.database import machine
+def of_host(host: Host, seen_from: str | None = None) -> str:
+    """A host's address and port, whoever logs in; `local`, and what is dialled over loopback, is of one machine.
 
-        return f"local on {machine()}"
+    Args:
+        host: The host.
+        seen_from: The machine that reaches it; None for this one.
+    """
+    if host.address == "local":
+        return f"local on {seen_from or _here()}"
     address = host.address.lower().rstrip(".")
-    with suppress(ValueError):  # a name
-        address = str(ip_address(address))
-    return f"[{address}]:{host.port or _PORT}" if ":" in address else f"{address}:{host.port or _PORT}"
+    try:
+        known = ip_address(address)
+    except ValueError:
+        is_loopback = address == "localhost"
+    else:
+        address, is_loopback = f"[{known}]" if known.version != _OLD_IP else str(known), known.is_loopback
+    key = f"{address}:{host.port or _PORT}"
+    return f"{key} on {seen_from or _here()}" if is_loopback else key
+
+
+def _here() -> str:
+    from opskit.record.database import machine
+
+    return machine()
+
+
+@lru_cache(maxsize=10_000)  # each of many transactions may have the same thousands
+def of_way(way: str | None, seen_from: str) -> str | None:
+    """As `of_host`, by what the journal keeps of how a host is reached; None where it keeps nothing."""
+    try:
+        return None if way is None else of_host(unpacked_way(way), seen_from)
+    except JournalError:  # of another opskit
+        return None
 
 
 def of_name(name: str) -> str:

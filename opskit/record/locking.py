@@ -1,23 +1,22 @@
-"""What transactions keep others off, what is open beside them, and what their owners are asked. Below the store."""
+"""What transactions keep others off, and what is open beside them. Below the store."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select
 
 from opskit.errors import HostsBusy
+from opskit.record import keys as keys_of_hosts
 from opskit.record import reading
 from opskit.record.claiming import refusal_to_lock
-from opskit.record.facts import Request
 from opskit.record.moves import GOING_ON
-from opskit.record.tables import entry, intent, lock, move, owner, request, tx
+from opskit.record.tables import entry, intent, lock, move, owner, tx
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -27,7 +26,26 @@ if TYPE_CHECKING:
 LOCKING: Final = "locking"
 """What is held, as transactions are, by who takes locks: one at a time."""
 
+_PLACES: Final = select(entry.c.transaction, entry.c.host, entry.c.way).where(entry.c.host.is_not(None)).distinct()
+"""The hosts of transactions, and how each is reached, where it has an undo."""
+
+_HELD: Final = select(lock.c.transaction, lock.c.key)
+
 _RELEASE: Final = delete(lock).where(lock.c.transaction == bindparam("of"))
+
+
+class Beside(NamedTuple):
+    """What others have open on some of these hosts.
+
+    Attributes:
+        now: Where it stands.
+        hosts: How many of these hosts it has something on, or keeps others off.
+        locked: How many of them it keeps others off.
+    """
+
+    now: Now
+    hosts: int
+    locked: int
 
 
 def take(connection: Connection, living: Living, transaction: str, keys: Mapping[str, str]) -> None:
@@ -41,7 +59,9 @@ def take(connection: Connection, living: Living, transaction: str, keys: Mapping
     mine = held.pop(transaction, {})
     if held:
         holders = reading.stands(connection, living, reading.LAST, tx.c.id.in_(held))
-        raise HostsBusy("; ".join(refusal_to_lock(now, held[now.transaction.id], keys) for now in holders))
+        busy = HostsBusy("; ".join(refusal_to_lock(now, held[now.transaction.id], keys) for now in holders))
+        busy.is_abandoned = any(now.abandoned for now in holders)
+        raise busy
     at = datetime.now(UTC)
     if missing := [{"key": key, "transaction": transaction, "at": at} for key in keys if key not in mine]:
         connection.execute(insert(lock), missing)
@@ -52,19 +72,20 @@ def release(connection: Connection, transaction: str) -> None:
     connection.execute(_RELEASE, {"of": transaction})
 
 
-def open_elsewhere(
-    connection: Connection, living: Living, me: str, hosts: Collection[str], keys: Collection[str]
-) -> list[Now]:
-    """Transactions of other processes that are open on these hosts, or keep others off these keys; newest first.
+def open_elsewhere(connection: Connection, living: Living, me: str, hosts: Mapping[str, str]) -> list[Beside]:
+    """Transactions of other processes that are open on these hosts, or keep others off them; newest first.
 
+    A host is the same by its key, where the transaction has an undo on it or keeps others off it; else by its name.
     Of those that a dead process left only what has sent something, or keeps others off something.
+
+    Args:
+        connection: To the journal.
+        living: Tells which owners live.
+        me: Whose are left out.
+        hosts: The key of each, by its name.
     """
     holds = exists().where(lock.c.transaction == tx.c.id)
     sent = or_(holds, exists().where(intent.c.transaction == tx.c.id))
-    touches = or_(
-        exists().where(entry.c.transaction == tx.c.id, entry.c.host.in_(hosts)),
-        exists().where(lock.c.transaction == tx.c.id, lock.c.key.in_(keys)),
-    )
     # In two steps, each by an index: who may still own something has not ended.
     unended = set(connection.scalars(select(owner.c.id).where(owner.c.ended_at.is_(None), owner.c.id != me)))
     lives = unended.intersection(living(connection, unended))
@@ -72,30 +93,36 @@ def open_elsewhere(
     for owners, which in ((lives, ()), (unended - lives, (sent,))):
         for some in reading.chunks(sorted(owners)):
             going_on = move.c.owner.in_(some), move.c.after.in_(GOING_ON)
-            found += reading.stands(connection, living, reading.LAST, *going_on, touches, *which)
+            found += reading.stands(connection, living, reading.LAST, *going_on, *which)
     partly = and_(move.c.after == "rollback_partial", move.c.owner != me)
-    found += reading.stands(connection, living, reading.LAST, partly, touches)
-    return sorted(found, key=lambda now: (now.transaction.at, now.transaction.id), reverse=True)
+    found += reading.stands(connection, living, reading.LAST, partly)
+    found.sort(key=lambda now: (now.transaction.at, now.transaction.id), reverse=True)
+    return _on(connection, found, hosts)
+
+
+def _on(connection: Connection, found: Sequence[Now], hosts: Mapping[str, str]) -> list[Beside]:
+    """Those of these transactions that have to do with these hosts."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for name, key in hosts.items():
+        names[key].add(name)
+    machines = {now.transaction.id: now.owner.machine for now in found}
+    reached: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    touched: defaultdict[str, set[str]] = defaultdict(set)
+    locked: defaultdict[str, set[str]] = defaultdict(set)
+    for some in reading.chunks(sorted(machines)):
+        for transaction, host, way in connection.execute(_PLACES.where(entry.c.transaction.in_(some))):
+            known = reached[transaction, host]
+            if (place := keys_of_hosts.of_way(way, machines[transaction])) is not None:
+                known.add(place)
+        for transaction, held in connection.execute(_HELD.where(lock.c.transaction.in_(some))):
+            locked[transaction] |= names.get(held, set())
+    for (transaction, host), known in reached.items():
+        same = [names.get(key, set()) for key in known] if known else [{host} & hosts.keys()]
+        touched[transaction].update(*same)
+    each = ((now, touched[now.transaction.id], locked[now.transaction.id]) for now in found)
+    return [Beside(now, len(on | off), len(off)) for now, on, off in each if on or off]
 
 
 def keys_of(connection: Connection, transaction: str) -> list[str]:
     """What it keeps others off."""
     return list(connection.scalars(select(lock.c.key).where(lock.c.transaction == transaction).order_by(lock.c.key)))
-
-
-def ask(connection: Connection, wish: Request) -> None:
-    """Ask the owner of a transaction to roll it back, unless somebody has."""
-    if connection.execute(select(request.c.who).where(request.c.transaction == wish.transaction)).first() is None:
-        connection.execute(insert(request).values(asdict(wish)))
-
-
-def asked(connection: Connection, transactions: Collection[str]) -> list[str]:
-    """Those of these whose rollback somebody has asked for."""
-    return list(connection.scalars(select(request.c.transaction).where(request.c.transaction.in_(transactions))))
-
-
-def taken(connection: Connection, transaction: str) -> Request | None:
-    """What is asked of the owner of a transaction; from now on it is not asked any more. One of many gets it."""
-    row = connection.execute(select(*request.c).where(request.c.transaction == transaction)).first()
-    gone = connection.execute(delete(request).where(request.c.transaction == transaction)).rowcount
-    return Request(*row) if row is not None and gone else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, insert, select
 
 from opskit.errors import JournalError, RollbackError
-from opskit.record import locking, pruning, reading, tables
+from opskit.record import locking, pruning, reading, requests, tables
 from opskit.record.claiming import no_lock_any_more, refusal_to_claim, refusal_to_move
 from opskit.record.database import machine
 from opskit.record.facts import Ended, Entry, Intent, Note, Part, Request, TaskEnded, Transaction
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from opskit.record.database import Database
     from opskit.record.facts import Account, Fact, Now
+    from opskit.record.locking import Beside
     from opskit.record.moves import State
     from opskit.record.outline import Outline
 
@@ -41,7 +42,7 @@ _stores: Final[dict[tuple[int, Path | URL], Store]] = {}
 _guard: Final = threading.Lock()
 
 # Statements of every run, made once: to make one takes longer than to carry it out.
-_OWNED: Final = select(move.c.transaction, move.c.number, move.c.after, move.c.epoch).where(
+_OWNED: Final = select(move.c.transaction, move.c.number, move.c.after, move.c.epoch, move.c.why).where(
     reading.LAST,
     move.c.owner == bindparam("owner"),
     move.c.transaction.in_(bindparam("transactions", expanding=True)),
@@ -140,7 +141,7 @@ class Store:
         for fact in ends:
             last = owned.get(fact.transaction)
             if last is not None and (last.state, fact.state) in MOVES:
-                self._move(connection, fact.transaction, last, fact.state, None)
+                self._move(connection, fact.transaction, last, fact.state, last.why)  # of a rollback also its end's
             else:
                 lost.add(fact.transaction)
         return frozenset(lost)
@@ -217,29 +218,32 @@ class Store:
         """The keys that a transaction keeps others off."""
         return self._database.read(lambda connection: locking.keys_of(connection, transaction))
 
-    def open_elsewhere(self, hosts: Collection[str], keys: Collection[str]) -> list[Now]:
-        """Transactions of other processes that are open on these hosts, or keep others off these keys; newest first."""
+    def open_elsewhere(self, hosts: Mapping[str, str]) -> list[Beside]:
+        """What others have open on these hosts, each with its key, newest first; see `locking.open_elsewhere`."""
         return self._database.read(
-            lambda connection: locking.open_elsewhere(connection, self._living, self.owner_id, hosts, keys)
+            lambda connection: locking.open_elsewhere(connection, self._living, self.owner_id, hosts)
         )
 
-    def ask(self, transaction: str, why: str | None) -> None:
-        """Ask whoever owns a transaction, and lives, to roll it back; see `asked`."""
-        wish = Request(transaction, self.who, machine(), datetime.now(UTC), why)
+    def ask(self, wish: Request) -> bool:
+        """Ask whoever owns a transaction, and lives, to roll it back; see `asked`. False: another is asked already."""
 
-        def change(connection: Connection) -> None:
-            self._database.hold(connection, [transaction])
-            locking.ask(connection, wish)
+        def change(connection: Connection) -> bool:
+            self._database.hold(connection, [wish.transaction])
+            return requests.ask(connection, wish)
 
-        self._database.write(change)
+        return self._database.write(change)
+
+    def withdraw(self, wish: Request) -> bool:
+        """Ask this no more, whatever else is asked; False: it was taken up."""
+        return self._database.write(lambda connection: requests.withdrawn(connection, wish))
 
     def asked(self, transactions: Collection[str]) -> list[str]:
         """Those of these transactions whose owner is asked to roll them back."""
-        return self._database.read(lambda connection: locking.asked(connection, transactions))
+        return self._database.read(lambda connection: requests.asked(connection, transactions))
 
     def take_request(self, transaction: str) -> Request | None:
-        """What its owner is asked, and from now on is not any more: it is taken up, or back. None: nothing is asked."""
-        return self._database.write(lambda connection: locking.taken(connection, transaction))
+        """What its owner is asked, and from now on is not any more: it takes it up. None: nothing is asked."""
+        return self._database.write(lambda connection: requests.taken(connection, transaction))
 
     def now(self, given: str) -> Now:
         """Where a transaction stands.

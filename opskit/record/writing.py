@@ -25,6 +25,7 @@ class Last(NamedTuple):
     number: int
     state: State
     epoch: int
+    why: str | None
 
 
 def lost_among(owned: Mapping[str, Last], of: Mapping[type, list[Any]]) -> set[str]:

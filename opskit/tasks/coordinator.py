@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Coordinator:
-    """What becomes of the tasks; it begins at once, with what holds for the caller now.
+    """What becomes of the tasks.
 
     Args:
         scope: The session's; the tasks are parts of it.
@@ -60,6 +60,9 @@ class Coordinator:
         self.error: BaseException | None = None
         self.undone: Results | None = None
         self.why: str | None = None
+
+    def begin(self) -> None:
+        """Begin with the tasks, with what holds for the caller now; returns at once."""
         context = copy_context()
         context.run(keep_all)
         threading.Thread(target=context.run, args=(self._work,), name="opskit-tasks", daemon=True).start()
@@ -174,7 +177,9 @@ class Coordinator:
             return self._well_ended(), []
         (error, _), *others = failed
         self.error = error
-        return error, [*(note for _, note in others), *filter(None, [self._undo(error)]), *stays_open(self.scope)]
+        # What somebody has asked for undoes these tasks together with all else.
+        undone = self._undo(error) if self.scope.is_whole or self.scope.root.asked is None else ""
+        return error, [*(note for _, note in others), *filter(None, [undone]), *stays_open(self.scope)]
 
     def _well_ended(self) -> OpskitError | None:
         """A transaction of its own ends; what keeps the journal from saying so is the session's error."""

@@ -292,6 +292,7 @@ class Parallelize:
         self._expect_open()
         scope = opened("parallelize", self._name)
         self._coordinator = coordinator = Coordinator(scope, self._tasks, self._chunk, self._name)
+        coordinator.begin()
         if not scope.is_silent:
             self._painter = Painter(views.choose(self._shown(coordinator)), coordinator.ended.done)
         if not self._wait:

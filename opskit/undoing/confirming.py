@@ -13,10 +13,9 @@ from opskit.rendering.escape import one_line
 from opskit.rendering.folding import fold
 from opskit.results import Results
 from opskit.settings import current
-from opskit.work.kept import unpacked_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from opskit.record.facts import Entry, Now
     from opskit.record.store import Store
@@ -29,29 +28,35 @@ _LINE: Final = 160
 def newer_than(store: Store, earlier: Now, undone: Iterable[Entry]) -> list[str]:
     """What stands on what is to be undone, a line each, newest first. Blocks.
 
-    That is every transaction begun later whose undos on one of these hosts are owed, and every other one, of another
-    process, that keeps others off one of them.
+    That is every transaction begun later whose undos on one of these hosts, of this name and key, are owed, and every
+    other one, of another process, that keeps others off one of them.
     """
-    hosts, ways = set(), set()
-    for entry in undone:
-        if entry.host is not None and entry.way is not None:
-            hosts.add(entry.host)
-            ways.add(entry.way)
+    hosts = {
+        entry.host: key
+        for entry in undone
+        if entry.host is not None and (key := keys.of_way(entry.way, earlier.owner.machine)) is not None
+    }
     if not hosts:
         return []
-    later = store.transactions(since=earlier.transaction.at, host=hosts)
+    later = store.transactions(since=earlier.transaction.at, host=list(hosts))
     owed = {
         outline.now.transaction.id: _line(outline.now)
-        for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], hosts)
-        if any(is_left(account) for account, _ in outline.alike)
+        for outline in store.outlines([now for now in later if now.transaction != earlier.transaction], list(hosts))
+        if any(is_left(account) for account, _ in outline.alike) and _owes_on(store, outline.now, set(hosts.values()))
     }
     locked = {
-        now.transaction.id: f"{_line(now)}, which has locked them"
-        for now in store.open_elsewhere((), {keys.of_host(unpacked_way(way)) for way in ways})
-        if now.transaction != earlier.transaction
+        other.now.transaction.id: f"{_line(other.now)}, which has locked them"
+        for other in store.open_elsewhere(hosts)
+        if other.locked and other.now.transaction != earlier.transaction
     }
     lines = owed | locked
     return [lines[found] for found in sorted(lines, reverse=True)]  # ids begin with the time
+
+
+def _owes_on(store: Store, now: Now, wanted: Collection[str]) -> bool:
+    """Whether something is left to be undone on the hosts of these keys: others may have the same names."""
+    left = filter(is_left, store.accounts(now.transaction.id, outputs=False))
+    return any(keys.of_way(account.entry.way, now.owner.machine) in wanted for account in left)
 
 
 def confirm_order(rollback: Rollback) -> None:

@@ -87,22 +87,21 @@ def entries(node: Node) -> list[Account]:
             return [account for inner in nodes for account in entries(inner)]
 
 
-def undone_under(epoch: int, kind: Kind, parts: Sequence[Part], accounts: Sequence[Account]) -> list[Account]:
-    """What a rollback of the whole under this epoch has tried, in order, and what it has left to a person."""
-    before = entries(arranged(kind, parts, [_before(epoch, account) for account in accounts]))
+def undone_since(
+    before: Sequence[Account], kind: Kind, parts: Sequence[Part], accounts: Sequence[Account]
+) -> list[Account]:
+    """What rollbacks of the whole, or of parts, since then had to undo, in order, and what they left to a person."""
+    known = {account.entry.seq: account for account in before}
+    then = [_untried(account, known.get(account.entry.seq)) for account in accounts]
     now = {account.entry.seq: account for account in accounts}
-    tried = [now.pop(account.entry.seq) for account in before]
+    tried = [now.pop(account.entry.seq) for account in entries(arranged(kind, parts, then))]
     return [*tried, *(account for account in now.values() if is_left(account))]
 
 
-def _before(epoch: int, account: Account) -> Account:
-    """What was known before anything was undone under this epoch."""
-    tried = {intent.attempt for intent in account.undo_intents if intent.epoch == epoch}
-    return replace(
-        account,
-        undo_intents=tuple(found for found in account.undo_intents if found.attempt not in tried),
-        undo_outcomes=tuple(found for found in account.undo_outcomes if found.attempt not in tried),
-    )
+def _untried(account: Account, before: Account | None) -> Account:
+    """An account without what was undone since."""
+    undos = ((), ()) if before is None else (before.undo_intents, before.undo_outcomes)
+    return replace(account, undo_intents=undos[0], undo_outcomes=undos[1])
 
 
 def within(part: int, parts: Sequence[Part]) -> set[int]:

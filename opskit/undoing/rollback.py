@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opskit import bridge, shared
+from opskit.asking import is_elsewhere
 from opskit.bridge.callbacks import UserThread
 from opskit.bridge.questions import Questions
 from opskit.errors import RollbackError, give_notes, give_results
@@ -26,7 +27,7 @@ from opskit.undoing.outlook import outlook
 from opskit.undoing.undos import recovered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from opskit.begun import RootTransaction
     from opskit.engine.ports import Transport
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 LEFT: Final = "it may have run, and must not run twice (undo_once): look at the host, then opskit settle"
 _MOST_TOLD: Final = 8
+_LOOK_SECONDS: Final = 0.1
 
 
 class _Standing(NamedTuple):
@@ -139,7 +141,7 @@ class Rollback:
             return Results(())
         await writer.flush()
         parts = await asyncio.to_thread(self._store.parts, self.transaction)
-        with self._alone(writer, around(self._part, parts)):
+        async with self._alone(writer, around(self._part, parts)):
             epoch = await asyncio.to_thread(self._claimed, why)
             compensation = Compensation(writer, self.transaction, epoch, self._known, settings, transport, emit)
             complete = False
@@ -160,12 +162,20 @@ class Rollback:
             if complete:
                 self._root.forget()
 
-    @contextmanager
-    def _alone(self, writer: Writer, trail: frozenset[int]) -> Iterator[None]:
-        """Keep this process from undoing one thing twice at the same time; other processes the claim keeps off."""
-        for (transaction, part), other in writer.rolling_back.items():
-            if transaction == self.transaction and (part in trail or self._part in other):
-                raise being_undone(transaction)
+    @asynccontextmanager
+    async def _alone(self, writer: Writer, trail: frozenset[int]) -> AsyncIterator[None]:
+        """Keep this process from undoing one thing twice at the same time; other processes the claim keeps off.
+
+        What another process has asked for waits for the ends of parts that are being undone already.
+        """
+        while others := [
+            part
+            for (transaction, part), other in writer.rolling_back.items()
+            if transaction == self.transaction and (part in trail or self._part in other)
+        ]:
+            if not is_elsewhere.get() or trail.intersection(others):
+                raise being_undone(self.transaction)
+            await asyncio.sleep(_LOOK_SECONDS)
         writer.rolling_back[self.transaction, self._part] = trail
         try:
             yield

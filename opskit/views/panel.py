@@ -127,7 +127,7 @@ class Panel:
         with self._stage.guard:
             self.is_over = True
             self._retry.end(results)
-            if not self._rollback.is_at_it:
+            if not (self._rollback.is_at_it or self._rollback.verdict):
                 self._stage.say("")  # it may say that it was being cancelled
             name = "opskit-progress" if self._is_within else "opskit-ended"
             title = html(f"{markup.titled(self._shown.progress.title)} {self._shown.transaction}")

@@ -52,7 +52,7 @@ def test_what_a_live_process_is_at_is_undone_from_a_shell(
     asked = f"asked by {stands.owner.who} on {stands.owner.machine}: disk full"
     assert said.splitlines() == [
         "the function",
-        f"transaction {found} is rolled back, {asked}",
+        f"transaction {found} was to be rolled back, {asked}",
         "rolled back: 4 of 4 undone",
     ]
     assert (stands.state, moves[1].why, moves[1].owner) == ("rolled_back", asked, moves[0].owner)

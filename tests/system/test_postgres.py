@@ -47,6 +47,7 @@ from tests.unit.record.material import (
     rows,
     setting,
     transaction,
+    wish,
 )
 
 if TYPE_CHECKING:
@@ -206,8 +207,9 @@ def test_a_role_may_be_let_in_to_add_and_to_read_alone(server: Server, journal: 
             own.prune(datetime.now(UTC))
         change(own, f"INSERT INTO lock VALUES ('h1:22', '{TX}', '2026')")
         change(own, "DELETE FROM lock")
-        own.ask(TX, None)
-        assert own.take_request(TX) is not None
+        for end in (own.withdraw, lambda wished: own.take_request(wished.transaction)):
+            assert own.ask(asked := wish(own, None))
+            assert end(asked)
     for table in tables.metadata.sorted_tables:
         for column in table.c.keys():  # noqa: SIM118 - names
             if (table.name, column) not in [("owner", name) for name in ("beat_at", "written", "ended_at")]:
@@ -353,9 +355,12 @@ def test_a_claim_waits_for_intents_in_flight(store: Store, other: Store) -> None
 def test_an_intent_waits_for_a_claim_in_flight(store: Store, other: Store) -> None:
     """R15: and is refused when that is committed; so is the transaction's end."""
     begun(store, TX, entry(1))
-    write, claim = partial(store.write, [intent(1), Ended(TX, "succeeded")]), partial(other.claim, TX, "closed", None)
+    write, claim = (
+        partial(store.write, [intent(1), Ended(TX, "succeeded")]),
+        partial(other.claim, TX, "rolling_back", None),
+    )
     with held_at_commit(other, claim, write) as (claimed, written):
-        assert (claimed.state, claimed.epoch, written) == ("closed", 2, {TX})
+        assert (claimed.state, claimed.epoch, written) == ("rolling_back", 2, {TX})
     assert store.accounts(TX)[0].intents == ()
 
 

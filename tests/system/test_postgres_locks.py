@@ -38,7 +38,7 @@ def test_others_are_warned_of_kept_off_and_let_in(
         assert f"({TX}) of boss on " in warning
         opskit.run("true")
         wait_until(lambda: TX in caplog.text)
-        with pytest.raises(HostsBusy, match=rf"here is locked by boss on .*\({TX}\)"), opskit.transaction(lock="hosts"):
+        with pytest.raises(HostsBusy, match=rf"here is held by boss on .*\({TX}\)"), opskit.transaction(lock="hosts"):
             opskit.run("true")
         theirs.move(TX, "succeeded")
         with opskit.transaction(lock="hosts", wait_for_lock=5):

@@ -11,12 +11,13 @@ import pytest
 import opskit
 from opskit import journal, shared
 from opskit.errors import Cancelled, JournalError, RollbackError
-from opskit.record.facts import Ended
+from opskit.record.facts import Ended, Note
 from opskit.record.store import Store
 from opskit.testing import ScriptedTransport
 from opskit.undoing import asking
 from opskit.work.kept import packed_terms
 from opskit.work.terms import Terms
+from tests.unit.record.material import AT, wish
 from tests.unit.test_journal import entry, intent, outcome, written
 
 if TYPE_CHECKING:
@@ -154,18 +155,94 @@ def test_an_owner_that_does_not_answer_is_not_asked_any_more(
     assert (owner.asked([found]), owner.now(found).state, fleet.sent) == ([], "running", [])
 
 
-def test_what_another_who_asked_has_withdrawn_is_asked_anew(
+def test_one_that_has_taken_it_up_and_never_begins_may_still_do_it(
     owner: Store, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two ask for the same; the one gives up, and takes the request of both back."""
-    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.1)
+    """It was stopped in between: who asked is not told that nothing comes of it."""
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.05)
+    Owner(owner, found, lambda: owner.take_request(found))
+    with pytest.raises(RollbackError, match=r"or busy\. It may have taken it up, and still do it\. Try again"):
+        journal.rollback(found)
+    assert owner.asked([found]) == []
 
-    def withdrawn() -> None:
-        owner.take_request(found)
-        answering(owner, found, *undos(found, 3, 2, 1))
 
-    Owner(owner, found, withdrawn)
-    assert len(journal.rollback(found)) == 3
+def test_one_that_can_not_do_it_is_not_waited_for(owner: Store, found: str) -> None:
+    """What it says of that is raised, be it the first time or not."""
+    for why in ("lost", "lost again"):
+
+        def refuses(why: str = why) -> None:
+            owner.take_request(found)
+            said = Note(found, None, undo=False, who="ann", at=AT, text=why, old_status=None, new_status=None)
+            owner.write([said])
+
+        Owner(owner, found, refuses)
+        with pytest.raises(RollbackError, match=f"^transaction {found}: {why}$"):
+            journal.rollback(found)
+
+
+def test_what_another_who_asked_withdraws_is_asked_anew(
+    owner: Store, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ask for the same, and who was first gives up: the other one asks as soon as it looks."""
+    first = wish(owner, "first", found)
+    owner.ask(first)
+    now, ask, looks, looked, made = Store.now, Store.ask, list[str](), list[int](), list[Owner]()
+
+    def looking(store: Store, given: str) -> Any:
+        looks.append(given)
+        return now(store, given)
+
+    def asking_twice(store: Store, request: Request) -> bool:
+        if is_own := ask(store, request):
+            looked.append(len(looks))
+        else:
+            assert owner.withdraw(first)
+            looks.clear()
+            made.append(answering(owner, found, *undos(found, 3, 2, 1)))
+        return is_own
+
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(Store, "now", looking)
+    monkeypatch.setattr(Store, "ask", asking_twice)
+    assert len(journal.rollback(found, "second")) == 3
+    assert looked == [1]
+    assert (made[0].wish and made[0].wish.why) == "second"
+
+
+def test_an_interrupt_withdraws_nothing_of_anothers(owner: Store, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ask for the same, and who was second gives up: the owner is asked still."""
+    first = wish(owner, "first", found)
+    owner.ask(first)
+    ask = Store.ask
+
+    def joining(store: Store, request: Request) -> bool:
+        _thread.interrupt_main()
+        return ask(store, request)
+
+    monkeypatch.setattr(Store, "ask", joining)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        journal.rollback(found, "second")
+    assert raised.value.__notes__ == [
+        f"its owner may still roll it back: opskit journal {found} tells what became of it"
+    ]
+    assert owner.take_request(found) == first
+
+
+def test_what_its_owner_undid_before_the_rest_is_among_the_rows(owner: Store, found: str) -> None:
+    """As a session of tasks does, a part of it, before the transaction changes hands."""
+
+    def does() -> None:
+        taken = owner.take_request(found)
+        owner.write([intent(found, 3, undo=True), outcome(found, 3, undo=True)])
+        owner.claim(found, "rolling_back", str(taken))
+        owner.write([*undos(found, 2, 1), Ended(found, "rolled_back")])
+
+    Owner(owner, found, does)
+    assert [(row.command, row.status) for row in journal.rollback(found)] == [
+        ("undo 3", "ok"),
+        ("undo 2", "ok"),
+        ("undo 1", "ok"),
+    ]
 
 
 @pytest.mark.parametrize("how", ["dies", "dies in the rollback", "succeeded", "rollback_partial"])
@@ -257,13 +334,15 @@ def test_a_journal_that_goes_away_meanwhile_says_so(owner: Store, found: str, mo
         raise JournalError("away")
 
     def does() -> None:
-        for name in ("now", "take_request"):
+        for name in ("now", "withdraw"):
             monkeypatch.setattr(Store, name, away)
 
     Owner(owner, found, does)
     with pytest.raises(JournalError, match="away") as raised:
         journal.rollback(found)
-    assert raised.value.__notes__ == [f"its owner may have been asked: opskit journal {found} tells what became of it"]
+    assert raised.value.__notes__ == [
+        f"its owner may still roll it back: opskit journal {found} tells what became of it"
+    ]
 
 
 def test_force_does_not_ask(owner: Store, found: str, fleet: ScriptedTransport) -> None:

@@ -50,6 +50,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attaching, "SHARE", 0)
 
 
+def looked(shown: Shown) -> None:
+    """Look anew: one look may be under way already, since before what is to be seen."""
+    for _ in range(2):
+        begun: Any = shown.look()
+        begun.result(10)
+
+
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
     """What views were made for."""
@@ -361,7 +368,7 @@ def test_its_view_is_that_of_a_run_without_cancel(
     with monkeypatch.context() as patched:
         patched.setattr(Store, "accounts", lambda *_: pytest.fail("what was printed is read once"))
         assert len(shown.tails(())) == 2
-    shown.look()
+    looked(shown)
     assert [cell.status for cell in shown.progress.cells] == ["ok", "ok", "running"]
     many = other("transaction")
     opskit.attach(many.id)
@@ -371,30 +378,45 @@ def test_its_view_is_that_of_a_run_without_cancel(
 def test_looks_are_rationed_and_cost_no_outputs(
     other: Callable[..., Other], seen: list[Shown], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One a second, and less often where one takes long; outputs are read of the few steps whose lines are seen."""
+    """One a second, and less often where one works long; outputs are read of the few steps whose lines are seen.
+
+    What a look only waits for does not count, and one that failed is soon made again.
+    """
     run = other()
     run.tell(entry(), intent(), outcome())
-    clock, asked = [0.0], []
+    clock, worked, asked = [0.0], [0.0], []
     monkeypatch.setattr(attaching, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(attaching, "thread_time", lambda: worked[0])
     monkeypatch.setattr(attaching, "LOOK_SECONDS", 1.0)
     monkeypatch.setattr(attaching, "SHARE", 20)
-    read = Store.accounts
+    monkeypatch.setattr(attaching, "MOMENT_SECONDS", 1000)
+    read, costs = Store.accounts, iter([(0.0, 0.0), (0.25, 0.25), (31.0, 0.0), (31.0, None), (60.0, 60.0)])
 
     def slow(store: Store, *given: Any, **more: Any) -> list[Account]:
         asked.append(more)
-        clock[0] += 0.25
+        seconds, work = next(costs, (0.0, 0.0))
+        clock[0] += seconds
+        if work is None:
+            worked[0] += 5
+            raise opskit.JournalError("the journal is away")
+        worked[0] += work
         return read(store, *given, **more)
 
     attached = opskit.attach(run.id)
     monkeypatch.setattr(Store, "accounts", slow)
-    looks = []
-    for tenth in range(120):
-        clock[0] = max(clock[0], tenth / 10)
-        before = len(asked)
-        assert not attached.done
-        looks += [clock[0]] if len(asked) > before else []
-    assert looks == [pytest.approx(at) for at in (1.25, 6.55, 11.85)]
-    assert asked == [{"outputs": False}] * 3
+    pauses, ended = [], clock[0]
+    for _ in range(2000):
+        before = clock[0], len(asked)
+        try:
+            assert not attached.done
+        except opskit.JournalError:
+            assert len(asked) == 4
+        if len(asked) > before[1]:
+            pauses.append(before[0] - ended)
+            ended = clock[0]
+        clock[0] += 0.1
+    assert pauses[:6] == [pytest.approx(pause, abs=0.11) for pause in (1, 1, 5, 1, 1, 10)]
+    assert asked == [{"outputs": False}] * len(asked)
     assert attached._picture.look.accounts[0].outcomes[0].stdout == ""
 
 
@@ -416,7 +438,7 @@ def test_a_dead_owner_ends_it_with_a_word(
     assert told == f"opskit: {seen[0].remark()}"
     assert (attached.state, seen[0].outlook().state, seen[0].progress.over) == ("abandoned", "abandoned", True)
     journal.close(run.id, "seen to")
-    seen[0].look()
+    looked(seen[0])
     assert (seen[0].remark(), attached.state) == ("", "closed")
     silent = other()
     silent.tell(entry())
@@ -429,15 +451,15 @@ def test_an_interrupt_leaves_and_ends_nothing(other: Callable[..., Other], seen:
     run = other()
     run.tell(entry(), intent())
     attached = opskit.attach(run.id)
-    looks, take = [0], attached._look
+    looks, tick = [0], attached._tick
 
-    def look() -> None:
-        take()
+    def interrupting() -> None:
+        tick()
         looks[0] += 1
         if looks[0] == 3:
             signal.raise_signal(signal.SIGINT)
 
-    attached._look = look  # type: ignore[method-assign]  # a fault where it happens
+    attached._tick = interrupting  # type: ignore[method-assign]  # a fault where it happens
     with pytest.raises(KeyboardInterrupt) as caught:
         attached.wait()
     assert [row.status for row in caught.value.results] == ["running"]  # type: ignore[attr-defined]
@@ -462,12 +484,81 @@ def test_a_journal_that_goes_away_keeps_the_last_picture(
         patched.setattr(Store, "moves", away)
         with pytest.raises(opskit.JournalError, match="is away"):
             attached.wait(10)
-        seen[0].look()
+        with pytest.raises(opskit.JournalError, match="is away"):
+            looked(seen[0])
         assert seen[0].progress.chunks[0].running == 1
         patched.setattr(Store, "now", away)
         assert repr(attached) == f"<{run.id}: the journal is away>"
+    looked(seen[0])
     run.end()
     assert [row.status for row in attached.wait(10)] == ["unknown"]
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A journal that answers no reading while this is set, and then goes on; nobody is patient."""
+    hangs, goes_on, read = threading.Event(), threading.Event(), Store.moves
+
+    def moves(store: Store, transaction: str) -> list[Now]:
+        if hangs.is_set():
+            assert threading.current_thread() is not threading.main_thread(), "it would hold up who waits"
+            assert goes_on.wait(20)
+        return read(store, transaction)
+
+    monkeypatch.setattr(Store, "moves", moves)
+    monkeypatch.setattr(attaching, "MOMENT_SECONDS", 0.05)
+    yield hangs
+    goes_on.set()
+
+
+@pytest.mark.parametrize("seconds", [0, 100])
+def test_a_journal_that_does_not_answer_holds_up_nobody_who_leaves(
+    other: Callable[..., Other], hung: threading.Event, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Interrupted, or out of time: the rows are those of the last look then, and a note says so.
+
+    Whether a look is waited for already, or the rows are the first thing that is asked for.
+    """
+    monkeypatch.setattr(attaching, "LOOK_SECONDS", seconds)
+    run = other("transaction")
+    run.tell(Part("", 1, 0, None, "run", None, AT), Part("", 3, 0, None, "run", None, AT))
+    run.tell(entry(2, part=1), entry(4, "web2", part=3), intent(2), intent(4), outcome(2))
+    whole, part = opskit.attach(run.id), opskit.attach(f"{run.id}.3")
+    before = readers()
+    hung.set()
+    with pytest.raises(opskit.TimeoutExceeded) as exceeded:
+        part.wait(0.01)
+    assert [(row.host, row.status) for row in exceeded.value.results] == [("web2", "running")]
+    ticks, tick = iter(range(100)), whole._tick
+
+    def interrupting() -> None:
+        tick()
+        if next(ticks) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    whole._tick = interrupting  # type: ignore[method-assign]  # as a person does
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        whole.wait()
+    rows = interrupted.value.results  # type: ignore[attr-defined]
+    assert [(row.host, row.status, row.stdout) for row in rows] == [("web1", "ok", ""), ("web2", "running", "")]
+    for raised in (exceeded, interrupted):
+        assert "the journal does not answer: these rows are as of " in raised.value.__notes__[-1]
+    assert (whole.done, whole.state) == (False, "running")
+    assert readers() - before <= 2, "a journal that does not answer was asked more than once"
+
+
+def readers() -> int:
+    """How many threads read a journal now."""
+    return sum(thread.name == "opskit-user" for thread in threading.enumerate())
+
+
+def test_an_end_is_seen_however_short_the_wait(other: Callable[..., Other]) -> None:
+    """Also if nobody has looked since it was attached to."""
+    run = other()
+    run.tell(entry(), intent(), outcome())
+    attached = opskit.attach(run.id)
+    run.end()
+    assert [row.status for row in attached.wait(0)] == ["ok"]
 
 
 def test_a_part_has_its_own_rows(other: Callable[..., Other], seen: list[Shown]) -> None:
@@ -499,6 +590,8 @@ def test_what_is_not_there_is_refused_as_the_journal_does(other: Callable[..., O
         opskit.attach(7)  # type: ignore[arg-type]  # as somebody may
     with pytest.raises(opskit.PlanError, match="timeout='soon'"):
         opskit.attach(run.id).wait("soon")  # type: ignore[arg-type]  # as somebody may
+    with pytest.raises(opskit.PlanError, match="timeout=-1 must be 0 seconds or more"):
+        opskit.attach(run.id).wait(-1)
 
 
 # What is undone from there
@@ -592,7 +685,12 @@ def test_its_exit_code_says_how_it_ended(
     if not ends:
         run.die()
     assert main(["attach", run.id]) == code
-    assert capsys.readouterr().out.strip() == str(journal.results(run.id))
+    output, errors = capsys.readouterr()
+    assert output.strip() == str(journal.results(run.id))
+    said = {"rolled_back": "rolled back", "rollback_partial": "rolled back in part", "cancelled": "cancelled"}
+    assert [line for line in errors.splitlines() if "its process has died" not in line] == [
+        f"opskit: transaction {run.id}: {said[state]}" for state in ends[-1:] if state in said
+    ]
     assert main(["attach", run.id, "--json"]) == code
     document = json.loads(capsys.readouterr().out)
     assert [row["status"] for row in document["rows"]] == fates
@@ -609,6 +707,8 @@ def test_a_shell_waits_no_longer_than_it_is_told(
     output, errors = capsys.readouterr()
     assert "1 running" in output
     assert errors.startswith(f"opskit: transaction {run.id} still goes on after 0.01 s")
+    assert main(["attach", run.id, "--timeout", "-1"]) == 2
+    assert "timeout=-1.0 must be 0 seconds or more" in capsys.readouterr().err
     assert main(["attach", "01ZZ"]) == 2
     assert "has no transaction '01ZZ'" in capsys.readouterr().err
 
@@ -631,3 +731,34 @@ def test_a_shell_that_is_interrupted_leaves(
         "opskit: interrupted",
         f"opskit: {run.id} goes on: opskit attach {run.id} shows it again",
     ]
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_a_shell_leaves_while_the_journal_is_away(
+    other: Callable[..., Other],
+    hung: threading.Event,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    gives_up: bool,
+) -> None:
+    """130, the rows of the last look and a word on that, whether it waits for the journal or that has failed."""
+    run = other()
+    run.tell(entry(), intent())
+
+    def away(*_: object) -> None:
+        raise opskit.JournalError("the journal is away")
+
+    def interrupted(*_: object, **__: object) -> None:
+        hung.set()
+        if gives_up:
+            monkeypatch.setattr(Store, "moves", away)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bridge, "block", interrupted)
+    assert main(["attach", run.id, "--json"]) == 130
+    output, errors = capsys.readouterr()
+    document = json.loads(output)
+    assert [row["status"] for row in document["rows"]] == ["running"]
+    assert document["state"] in ("running", None)
+    assert "the journal does not answer: these rows are as of" in errors
+    assert "the journal does not answer: these rows are as of" in document["error"]["message"]

@@ -18,6 +18,7 @@ from opskit.elsewhere import ALONE
 from opskit.record.store import Store
 from opskit.settings import current
 from opskit.testing import ScriptedTransport
+from opskit.work.kept import packed_way
 from tests.system.ground import wait_until
 from tests.unit.record.material import TX, begun, brought, entry, intent, transaction
 
@@ -106,6 +107,24 @@ def test_locked_hosts_are_counted(theirs: Store) -> None:
     (warning,) = opskit.plan("true").warnings
     assert "is running on 2 of 3 hosts, 2 of them locked, since" in warning
     assert opskit.plan("true", hosts="db1").warnings == ()
+
+
+def test_a_host_with_another_name_is_warned_of(theirs: Store) -> None:
+    """By how it is reached, where the transaction has an undo on it; not one of the same name that is another."""
+    other = Host("other", address="web1")
+    begun(theirs, TX, entry(host="other", way=packed_way(other)), entry(2, host="web2", way=packed_way(other)))
+    (warning,) = opskit.plan("true", hosts="web1").warnings
+    assert f"({TX}) of {theirs.now(TX).owner} is running on 1 of 1 host, since" in warning
+    assert opskit.plan("true", hosts="web2").warnings == ()
+
+
+def test_a_warning_is_one_line(theirs: Store) -> None:
+    """Whatever others have called theirs, with what to do in it, and nothing that commands a terminal."""
+    begun(theirs, TX, entry(), name="w\n\x1b[31m" + "x" * 1000)
+    (warning,) = opskit.plan("true").warnings
+    assert warning.startswith("transaction w ⏎ xxx")
+    assert warning.isprintable()
+    assert f"opskit rollback {TX} undoes it" in warning
 
 
 def test_who_is_asked_before_a_run_is_told(theirs: Store) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import opskit
 from opskit import asking, checks, journal, shared
+from opskit.cli import main
 from opskit.frames.journal import COLUMNS
+from opskit.record import keys
 from opskit.record.facts import Entry, Intent, Outcome, Part, TaskEnded, Transaction
 from opskit.record.ids import new_id
 from opskit.record.store import Store
@@ -420,6 +422,8 @@ def test_newer_work_on_the_same_hosts_is_told_of(store: Store) -> None:
     written(store, entry(""), at=AT + timedelta(3))
     written(store, *done, intent("", undo=True), outcome("", undo=True), at=AT + timedelta(4))
     written(store, *done, at=AT - timedelta(1))
+    namesake = packed_way(opskit.Host("web1", address="10.0.0.1"))
+    written(store, replace(entry(""), way=namesake), intent(""), outcome(""), at=AT + timedelta(5))
     (line,) = Rollback(store, found).newer()
     assert line.startswith(later)
 
@@ -430,9 +434,21 @@ def test_who_has_locked_the_same_hosts_is_told_of(store: Store, other: Store) ->
     found = written(store, *facts)
     for transaction, key in (("same", "web1:22"), ("another", "web1:2222")):
         other.lock(Transaction(transaction, "theirs", "transaction", None, AT - timedelta(1)), {key: key})
+    written(other, *facts, at=AT - timedelta(1))
     (line,) = Rollback(store, found).newer()
     assert line.startswith("same transaction theirs by ")
     assert line.endswith("running, which has locked them")
+
+
+def test_locked_hosts_are_shown_by_name(store: Store) -> None:
+    """As people know them, where an undo says how they are reached; the others by address and port."""
+    hosts = [opskit.Host(f"app{number}", address="127.0.0.1", port=2200 + number) for number in (1, 2)]
+    found = written(
+        store, *(entry("", number, host=one.name, way=packed_way(one)) for number, one in enumerate(hosts, 1))
+    )
+    wanted = [*map(keys.of_host, hosts), "10.0.0.1:22", keys.of_name("db")]
+    store.lock(store.now(found).transaction, {key: key for key in wanted})
+    assert "keeps others off 10.0.0.1:22,app[1-2],the lock 'db', until it has ended" in str(journal.show(found))
 
 
 def test_locks_that_a_dead_process_left_are_unfinished(store: Store, other: Store) -> None:
@@ -460,7 +476,13 @@ def test_close_takes_a_reason_and_is_final(store: Store, other: Store) -> None:
     """What another process left is closed; what ended well can't be."""
     left = written(other, entry(""), intent(""))
     with pytest.raises(opskit.RollbackError, match="still runs 1 step"):
-        journal.close(left, "nobody needs it")
+        journal.close(left, "nobody needs it", force=True)
+    idle = written(other, entry(""), intent(""), outcome(""))
+    with pytest.raises(opskit.RollbackError, match="still runs in the kernel of"):
+        journal.close(idle, "nobody needs it")
+    words = "close", idle, "--why", "nobody needs it"
+    assert (main(words), main([*words, "--force"])) == (2, 0)
+    assert other.now(idle).state == "closed"
     other.close()
     with pytest.raises(opskit.PlanError, match="close: say why"):
         journal.close(left, " ")

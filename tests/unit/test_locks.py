@@ -21,6 +21,7 @@ from opskit.record.store import Store
 from opskit.scopes import open_scope
 from opskit.testing import ScriptedTransport
 from opskit.transactions import by_hand
+from opskit.work.kept import packed_way
 from tests.system.ground import wait_until
 from tests.unit.record.material import AT
 
@@ -98,12 +99,18 @@ def when_waiting(caplog: pytest.LogCaptureFixture, does: Callable[[], object]) -
         (Host("x", address="fe80::1"), "[fe80::1]:22"),
         (Host("x", address="FE80:0::1"), "[fe80::1]:22"),
         (Host("x", address="local"), "local on here"),
+        (Host("x", address="127.0.0.1", port=2222), "127.0.0.1:2222 on here"),
+        (Host("x", address="127.1.2.3"), "127.1.2.3:22 on here"),
+        (Host("x", address="0:0::1"), "[::1]:22 on here"),
+        (Host("x", address="LocalHost."), "localhost:22 on here"),
+        (Host("x", address="localhost.lan"), "localhost.lan:22"),
     ],
 )
 def test_a_host_is_locked_by_address_and_port(host: Host, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is called, and whoever logs in; `local` is another host on each machine; no name is taken for one."""
+    """Whatever it is called, and whoever logs in; each machine has its own `local` and loopback; no name is one."""
     monkeypatch.setattr("socket.gethostname", lambda: "here")
-    assert keys.of_host(host) == key
+    assert keys.of_host(host) == keys.of_way(packed_way(host), "here") == key
+    assert keys.of_host(host, "there") == key.replace("on here", "on there")
     assert keys.of_name(key) != key
 
 
@@ -113,6 +120,10 @@ def test_a_host_is_locked_by_address_and_port(host: Host, key: str, monkeypatch:
         ({"lock": ""}, "lock='' must be text, not empty"),
         ({"lock": 5}, "lock=5 must be text"),
         ({"lock": "Hosts"}, "lock='Hosts' is no name of its own: write 'hosts'"),
+        ({"lock": "hosts\u200b"}, "has a character that can't be seen, U\\+200B"),
+        ({"lock": "a\nb"}, "has a character that can't be seen, U\\+000A"),
+        ({"lock": "db\ufe0f"}, "has a character that can't be seen, U\\+FE0F"),
+        ({"lock": "db\u3164"}, "has a character that can't be seen, U\\+3164"),
         ({"lock": "a", "wait_for_lock": -1}, "wait_for_lock=-1 must be 0 seconds or more"),
         ({"lock": "a", "wait_for_lock": "soon"}, "wait_for_lock='soon' must be a number"),
         ({"wait_for_lock": 5}, "there is none"),
@@ -124,6 +135,12 @@ def test_bad_arguments_are_refused(opens: Callable[..., object], arguments: dict
     with pytest.raises(PlanError, match=f"transaction: .*{says}"):
         opens(**arguments)
     assert by_hand() is None
+
+
+def test_a_name_is_the_same_however_it_is_typed(theirs: Store) -> None:
+    """An accent may be a character of its own, or a part of one."""
+    with opskit.transaction(lock=" cafe\u0301 "):
+        assert is_held(theirs, keys.of_name("caf\u00e9"))
 
 
 def test_a_secret_is_no_name() -> None:
@@ -156,7 +173,7 @@ def test_a_busy_name_lets_nobody_in(theirs: Store, fleet: ScriptedTransport) -> 
     with (
         pytest.raises(
             HostsBusy,
-            match=rf"the lock 'db' is locked by .* since .*, for transaction theirs \({holder}\): .*wait_for_lock",
+            match=rf"the lock 'db' is held by .* since .*, for transaction theirs \({holder}\): .*wait_for_lock",
         ),
         opskit.transaction(lock="db"),
     ):
@@ -168,6 +185,15 @@ def test_a_busy_name_lets_nobody_in(theirs: Store, fleet: ScriptedTransport) -> 
     assert [now.transaction.id for now in theirs.transactions()] == [holder]
 
 
+def test_nobody_is_told_to_wait_for_the_dead(theirs: Store) -> None:
+    """Waiting frees nothing that a dead process holds."""
+    hold(theirs, keys.of_name("db"))
+    theirs.close()
+    with pytest.raises(HostsBusy, match="that process has died") as raised:
+        opskit.begin(lock="db")
+    assert "wait_for_lock" not in str(raised.value)
+
+
 def test_hosts_are_locked_with_each_plan(theirs: Store, fleet: ScriptedTransport) -> None:
     """All of a plan at once, those of its check too, before anything is dialled; and kept to the end."""
     with opskit.transaction(lock="hosts") as tx:
@@ -177,7 +203,7 @@ def test_hosts_are_locked_with_each_plan(theirs: Store, fleet: ScriptedTransport
         assert not is_held(theirs, "app2.lan:22")
         holder = hold(theirs, "web1.lan:22")
         sent = list(fleet.sent)
-        with pytest.raises(HostsBusy, match="web1 is locked by"):
+        with pytest.raises(HostsBusy, match="web1 is held by"):
             opskit.run("true", hosts=["app2", "web1"])
         assert fleet.sent == sent
         assert not is_held(theirs, "app2.lan:22")
@@ -251,7 +277,7 @@ def test_who_was_taken_over_from_sends_nothing_more(theirs: Store, fleet: Script
     """A claim by somebody else ends its locks, and it learns that with its next plan."""
     with pytest.raises(RollbackError, match="was closed by"), opskit.transaction(lock="hosts") as tx:  # noqa: PT012 - a block is what is tested
         opskit.run("true", hosts="app1")
-        theirs.claim(tx.id, "closed", "enough")
+        theirs.claim(tx.id, "closed", "enough", force=True)
         opskit.run("true", hosts="app2")
     assert fleet.dialled == ["app1"]
     assert not is_held(theirs, "app1.lan:22")
@@ -291,7 +317,7 @@ def test_a_lock_is_waited_for(theirs: Store, caplog: pytest.LogCaptureFixture, m
 def test_patience_ends(theirs: Store) -> None:
     """With the same error, and how long it waited."""
     hold(theirs, keys.of_name("db"))
-    with pytest.raises(HostsBusy, match=r"locked by .* after 0\.05 s of waiting"):
+    with pytest.raises(HostsBusy, match=r"held by .* after 0\.05 s of waiting"):
         opskit.begin(lock="db", wait_for_lock=0.05)
     assert by_hand() is None
 
@@ -418,6 +444,40 @@ def test_the_callers_own_loop_goes_on(theirs: Store, caplog: pytest.LogCaptureFi
 
     asyncio.run(main())
     assert not is_held(theirs, keys.of_name("db"))
+
+
+def test_async_with_opens_the_journal_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer would hold up the caller's own tasks."""
+    opens, where = shared.store, []
+
+    def opened() -> Store:
+        where.append(threading.get_ident())
+        return opens()
+
+    async def main() -> None:
+        monkeypatch.setattr(shared, "store", opened)
+        async with opskit.transaction(), opskit.transaction():
+            pass
+
+    asyncio.run(main())
+    assert len(where) == 2
+    assert where[0] != threading.get_ident()
+
+
+def test_an_async_block_does_not_wait_for_the_hosts_of_an_undo(theirs: Store) -> None:
+    """That would hold up its loop, also in a plain block inside of it; a thread of it may wait."""
+    holder = hold(theirs, "app1.lan:22")
+
+    async def main() -> None:
+        async with opskit.transaction(lock="hosts", wait_for_lock=10) as tx:
+            for scope in (tx, opskit):
+                with pytest.raises(HostsBusy, match="wait_for_lock=SECONDS"), opskit.transaction():
+                    scope.on_rollback("true", hosts="app1")
+            waiting = asyncio.create_task(asyncio.to_thread(tx.on_rollback, "true", hosts="app1"))
+            let_go(theirs, holder)
+            await waiting
+
+    asyncio.run(main())
 
 
 def test_an_async_task_does_not_wait_for_the_hosts_of_an_undo(theirs: Store) -> None:

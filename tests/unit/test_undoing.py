@@ -19,6 +19,7 @@ from opskit.errors import JournalError, PlanError, RollbackError
 from opskit.record.store import Store
 from opskit.testing import Reply, ScriptedTransport
 from opskit.undoing.undos import Callback
+from tests.system.ground import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,25 @@ def test_two_threads_roll_back_once(fleet: ScriptedTransport) -> None:
         tx.rollback()
 
 
+def test_a_function_is_called_where_no_thread_can_begin(
+    fleet: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Python 3.12 ends, and a rollback is finished before."""
+    start, done = threading.Thread.start, list[str]()
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "opskit-user":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with opskit.transaction() as tx:
+        opskit.run("x", undo="undo x", hosts="a")
+        tx.on_rollback(done.append, "called")
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert [row.status for row in tx.rollback()] == ["ok", "ok"]
+    assert (done, fleet.sent) == (["called"], [("a", "x"), ("a", "undo x")])
+
+
 def test_parts_beside_each_other_are_undone_at_the_same_time(fleet: ScriptedTransport) -> None:
     """What does not contain each other does not wait for each other."""
     gate = threading.Barrier(2)
@@ -152,6 +172,7 @@ def test_a_second_interrupt_does_not_wait_for_a_function(fleet: ScriptedTranspor
     assert not ended.is_set()
     go.set()
     assert ended.wait(20)
+    wait_until(lambda: journal.show(tx.id).now.state == "rolled_back")  # it goes on without whoever waits
 
 
 class Client:

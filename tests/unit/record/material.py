@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 
-from opskit.record.facts import Entry, Intent, Note, Outcome, Part, TaskEnded, Transaction, Unsent
+from opskit.record.database import machine
+from opskit.record.facts import Entry, Intent, Note, Outcome, Part, Request, TaskEnded, Transaction, Unsent
 from opskit.record.moves import CLAIMS
 
 if TYPE_CHECKING:
@@ -138,3 +139,8 @@ def tell(process: subprocess.Popen[str], text: str = "go") -> None:
     assert process.stdin is not None
     process.stdin.write(text + "\n")
     process.stdin.flush()
+
+
+def wish(store: Store, why: str | None, transaction: str = TX) -> Request:
+    """What somebody with this store asks the owner of a transaction."""
+    return Request(transaction, store.who, machine(), datetime.now(UTC), why)

@@ -25,6 +25,7 @@ from tests.unit.record.material import (
     new_id,
     outcome,
     tell,
+    transaction,
 )
 
 if TYPE_CHECKING:
@@ -134,9 +135,24 @@ def test_a_live_owner_with_steps_under_way_keeps_it(store: Store, other: Store) 
         ):
             other.claim(TX, "closed", None, force=force)
     store.write([outcome(1), outcome(2)])
+    with pytest.raises(
+        RollbackError, match=rf"still runs in the .* opskit rollback {TX} .*; --force closes what is idle"
+    ):
+        other.claim(TX, "closed", None)
     assert other.claim(TX, "rolling_back", None).owner.id == other.owner_id
     with pytest.raises(RollbackError, match=r"is being rolled back by .* since"):
         store.move(TX, "succeeded")
+
+
+def test_what_is_idle_is_closed_by_force_alone(store: Store, other: Store) -> None:
+    """Between two steps its live owner means to go on, and relies on its locks; its own process needs no force."""
+    store.lock(transaction(), {"web1:22": "web1"})
+    with pytest.raises(RollbackError, match="still runs in the kernel of"):
+        other.claim(TX, "closed", "mine")
+    assert store.locked(TX) == ["web1:22"]
+    assert other.claim(TX, "closed", "mine", force=True).state == "closed"
+    begun(store, "own")
+    assert store.claim("own", "closed", None).state == "closed"
 
 
 def test_one_who_rolls_back_is_not_disturbed(store: Store, other: Store) -> None:

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opskit.errors import HostsBusy, RollbackError
+from opskit.fleet import Host
+from opskit.record.database import machine
 from opskit.record.facts import Ended
 from opskit.record.moves import GOING_ON, State
+from opskit.work.kept import packed_way
 from tests.unit.record.material import (
     TX,
     Place,
@@ -55,7 +58,7 @@ def test_a_lock_keeps_others_off_and_not_its_own(store: Store, other: Store) -> 
     with pytest.raises(HostsBusy) as raised:
         other.lock(transaction("other"), B | C)
     who = store.now(TX).owner
-    assert str(raised.value).startswith(f"web2 is locked by {who} since 20")
+    assert str(raised.value).startswith(f"web2 is held by {who} since 20")
     assert str(raised.value).endswith(f" UTC, for transaction deploy ({TX}): opskit attach {TX} shows it")
 
 
@@ -63,8 +66,9 @@ def test_all_are_taken_or_none(store: Store, other: Store) -> None:
     """Who gets not all has none, and is not even begun; every holder is named."""
     store.lock(transaction("one", name="first"), A)
     store.lock(transaction("two", name="second"), B)
-    with pytest.raises(HostsBusy, match=r"(?s)(?=.*web1 is locked.*first)(?=.*web2 is locked.*second)"):
+    with pytest.raises(HostsBusy, match=r"(?s)(?=.*web1 is held.*first)(?=.*web2 is held.*second)") as raised:
         other.lock(transaction("mine"), A | B | C)
+    assert not raised.value.is_abandoned
     with pytest.raises(RollbackError, match="no transaction"):
         other.now("mine")
     other.lock(transaction("mine"), C)
@@ -93,8 +97,11 @@ def test_a_dead_owners_locks_stay_until_somebody_decides(store: Store, other: St
     """The hosts may be half done: a rollback or a close frees them, and the refusal says so."""
     store.lock(transaction(), A)
     store.close()
-    with pytest.raises(HostsBusy, match=rf"has died: opskit rollback {TX} .* opskit close {TX} --why .* frees them"):
+    with pytest.raises(
+        HostsBusy, match=rf"has died: opskit rollback {TX} .* opskit close {TX} --why .* frees them"
+    ) as raised:
         other.lock(transaction("mine"), A)
+    assert raised.value.is_abandoned
     other.claim(TX, after, "seen")
     if after == "rolling_back":
         assert held(other, *A) == set(A)
@@ -105,7 +112,7 @@ def test_a_dead_owners_locks_stay_until_somebody_decides(store: Store, other: St
 def test_what_was_taken_over_locks_nothing_more(store: Store, other: Store) -> None:
     """Its owner of before is told who has it."""
     store.lock(transaction(), A)
-    other.claim(TX, "closed", "enough")
+    other.claim(TX, "closed", "enough", force=True)
     with pytest.raises(RollbackError, match="was closed by"):
         store.lock(transaction(), B)
     assert not held(other, *A, *B)
@@ -119,12 +126,32 @@ def test_what_is_open_elsewhere_is_found_by_its_hosts_and_its_locks(store: Store
     begun(other, "over", entry(transaction="over"))
     other.move("over", "succeeded")
     begun(store, "mine", entry(transaction="mine"))
-    assert {now.transaction.id for now in store.open_elsewhere({"web1"}, A)} == {"entries", "locks"}
-    assert [now.transaction.id for now in other.open_elsewhere({"web1"}, A)] == ["mine"]
-    assert [now.transaction.id for now in store.open_elsewhere((), A)] == ["locks"]
+    assert open_beside(store, web1="web1:22") == {"entries": (1, 0), "locks": (1, 1)}
+    assert open_beside(other, web1="web1:22") == {"mine": (1, 0)}
+    assert open_beside(store, renamed="web1:22") == {"locks": (1, 1)}
     begun(other, "sent", entry(transaction="sent"), intent(transaction="sent"))
     other.close()
-    assert {now.transaction.id for now in store.open_elsewhere({"web1"}, A)} == {"sent", "locks"}
+    assert open_beside(store, web1="web1:22") == {"sent": (1, 0), "locks": (1, 1)}
+
+
+def open_beside(store: Store, **hosts: str) -> dict[str, tuple[int, int]]:
+    """What is open elsewhere on these hosts, on how many of them, and how many it keeps others off."""
+    return {found.now.transaction.id: found[1:] for found in store.open_elsewhere(hosts)}
+
+
+def test_a_host_that_has_an_undo_is_found_by_its_key(store: Store, other: Store) -> None:
+    """Whatever it is called, in all of that transaction; each machine has its own `local`; else its name tells it."""
+    ways = {name: packed_way(Host(name, address="10.0.0.1")) for name in ("web1", "web2")}
+    begun(other, "undo", entry(1, transaction="undo", way=ways["web1"]), entry(2, transaction="undo"))
+    begun(other, "none", entry(transaction="none"))
+    begun(other, "unreadable", entry(transaction="unreadable", way='{"tomorrow": 1}'))
+    begun(other, "local", entry(transaction="local", host="me", way=packed_way(Host("me", address="local"))))
+    by_name = {"none": (1, 0), "unreadable": (1, 0)}
+    assert open_beside(store, web1="10.0.0.2:22") == by_name
+    assert open_beside(store, web1="10.0.0.1:22", root="10.0.0.1:22", web2="web2:22") == by_name | {"undo": (2, 0)}
+    assert open_beside(store, renamed="10.0.0.1:22") == {"undo": (1, 0)}
+    assert open_beside(store, here=f"local on {machine()}") == {"local": (1, 0)}
+    assert open_beside(store, me="local on another") == {}
 
 
 KEYS = st.sets(st.sampled_from("abcd"), min_size=1)

@@ -7,7 +7,7 @@ from threading import Barrier
 from typing import TYPE_CHECKING, TypeVar
 
 from opskit.record.database import machine
-from tests.unit.record.material import TX, begun
+from tests.unit.record.material import TX, begun, wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,9 @@ def test_an_owner_learns_who_asks_and_why(store: Store, other: Store) -> None:
     begun(store)
     begun(store, "another")
     assert store.asked([TX, "another"]) == []
-    other.ask(TX, "disk full")
-    other.ask(TX, "too slow")
+    assert other.ask(first := wish(other, "disk full"))
+    assert other.ask(first), "an answer that was lost is the same"
+    assert not other.ask(wish(other, "too slow"))
     assert store.asked([TX, "another"]) == [TX]
     assert store.asked(["another"]) == []
     assert str(store.take_request(TX)) == f"asked by {other.who} on {machine()}: disk full"
@@ -46,6 +47,18 @@ def test_one_of_many_gets_what_many_ask(store: Store, other: Store) -> None:
     """Whether its owner takes it up, or who asked takes it back; and those who ask at once don't hinder each other."""
     begun(store)
     for _ in range(10):
-        at_once(*(lambda by=by: by.ask(TX, None) for by in (store, other)))
+        asked = at_once(*(lambda by=by: by.ask(wish(by, None)) for by in (store, other)))
+        assert sum(asked) == 1
         taken = at_once(*(lambda by=by: by.take_request(TX) for by in (store, other)))
         assert sum(request is not None for request in taken) == 1
+
+
+def test_one_takes_back_what_is_ones_own(store: Store, other: Store) -> None:
+    """Not what somebody else asks, nor what was taken up."""
+    begun(store)
+    first, second = wish(other, "disk full"), wish(other, "too slow")
+    other.ask(first)
+    assert not other.withdraw(second)
+    assert store.asked([TX]) == [TX]
+    assert other.withdraw(first)
+    assert (store.asked([TX]), other.withdraw(first)) == ([], False)

@@ -843,6 +843,19 @@ def test_a_rollback_looks_at_what_nobody_tells_of() -> None:
     settled(view, set())
 
 
+def test_what_a_rollback_came_to_stays_when_the_end_is_learned_late() -> None:
+    """As where a look into the journal tells of the end, some time after the rollback's own rows came."""
+    run = Run(cancel=None)
+    view = painted(run)
+    press(view, "Rollback")
+    answer(view, "Yes, roll back")
+    assert "1 of 1 undone" in text(view)
+    run.end("cancelled", "cancelled", "cancelled")
+    view.close()
+    assert "1 of 1 undone" in text(view)
+    assert "1 host✔ 1 ok" in text(view)
+
+
 def test_a_journal_that_fails_ends_no_view() -> None:
     """What was known before is shown, and how it ended."""
 

@@ -6,6 +6,7 @@ import io
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import IPython
@@ -62,11 +63,11 @@ def on_a_page(what: Shown, seconds: float = 12.3) -> str:
     return Elements(account.as_html(what, seconds, parts, None)).text
 
 
-def in_a_terminal(what: Shown, seconds: float = 12.3) -> str:
+def in_a_terminal(what: Shown, seconds: float = 12.3, width: int = 200) -> str:
     """The text of the terminal's view."""
-    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(terminal.drawn(what, seconds))
+        console.print(terminal.drawn(what, seconds, console.width))
     return captured.get()
 
 
@@ -256,6 +257,23 @@ def test_the_last_lines_of_output_are_shown_in_a_terminal() -> None:
     assert "x" * 200 not in text
 
 
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_narrow_terminal_has_a_line_for_each(width: int) -> None:
+    """Cut, and never to the right edge: what a terminal echoes there would begin a new line, and the view stay."""
+    tails = [Tail(f"web{number}.example.org", "x y " * 250) for number in range(6)]
+    works = [WorkProgress("work " * 20, "running", None, (progress(started=2),))]
+    text = in_a_terminal(shown(progress(name="rolling upgrade " * 3, started=2), tails, works=lambda: works), 9, width)
+    assert len(text.splitlines()) == 1 + 1 + 1 + 6
+    assert max(map(len, text.splitlines())) < width - 2
+    assert all(name in text for name in ("chunk 1/1 ", *(f"web{number}." for number in range(6))))
+
+
+def test_a_run_in_a_transaction_says_how_far_it_is() -> None:
+    """By the chunk that it is at."""
+    works = [WorkProgress("upgrade", "running", None, (progress(started=2),))]
+    assert "running  chunk 1/1  2 running" in in_a_terminal(shown(Progress(), works=lambda: works))
+
+
 def test_each_host_has_its_share_of_the_last_lines() -> None:
     """The one that prints most leaves room for the others; a line's last state is what counts."""
     tails = [Tail("web1", "a\nb\nc\nd\n"), Tail("db1", "10%\r50%\r"), Tail("app1", "")]
@@ -270,7 +288,7 @@ class Uncounted(list[ChunkProgress]):
         raise AssertionError("all chunks were gone through")
 
 
-@pytest.mark.parametrize("drawn", [on_a_page, terminal.drawn], ids=["notebook", "terminal"])
+@pytest.mark.parametrize("drawn", [on_a_page, partial(terminal.drawn, width=80)], ids=["notebook", "terminal"])
 def test_drawing_costs_the_same_at_any_number_of_hosts(drawn: Callable[[Shown, float], object]) -> None:
     """Chunks are not gone through, and cells are bounded; the run here has a hundred thousand chunks."""
     found = Progress(chunks=Uncounted(ChunkProgress(1, over=True) for _ in range(100_000)))
@@ -311,3 +329,15 @@ def test_a_terminals_bars_stand_on_standard_error(monkeypatch: pytest.MonkeyPatc
     assert view.paint()
     view.close()
     assert "2 running" in stream.getvalue()
+
+
+def test_what_is_higher_than_the_terminal_leaves_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut, and not shown whole at the end, which could not be taken away."""
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("LINES", "5"), ("COLUMNS", "60")):
+        monkeypatch.setenv(name, value)
+    view = terminal.TerminalView(shown(progress(started=2), [Tail(f"web{number}", "line") for number in range(6)]))
+    assert view.paint()
+    view.close()
+    assert "web0" in stream.getvalue()
+    assert "web5" not in stream.getvalue()
