@@ -505,7 +505,8 @@ def test_a_run_in_the_background_joins_the_open_transaction(kernel: str, embedde
         assert "has ended; %opskit rollback" in front.said("%opskit transaction end")
         assert (tmp_path / "x").exists()
         assert "in the background" not in front.said("%opskit status")
-        assert front.said("later.done, [row.status for row in later.results]") == "(True, ['ok'])"
+        # The transaction's view may be told of its end as late as now.
+        assert "(True, ['ok'])" in front.said("later.done, [row.status for row in later.results]")
 
 
 def test_a_rollback_is_shown_and_asked_about(kernel: str, embedded: Fleet, tmp_path: Path) -> None:
