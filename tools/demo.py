@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,17 @@ def main(notebook_path: Path, folder: Path) -> int:
         on_cell_executed=show_cell,
     )
     failure = ""
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        failure = f"the cell above failed with {error.ename}"
-    except (CellTimeoutError, DeadKernelError) as error:
-        failure = str(error).strip()
+    # What a kernel says where no cell is: ipykernel 7 may end with a traceback of its own, which tells nobody anything.
+    with tempfile.TemporaryFile("w+") as last_words:
+        try:
+            client.execute(stderr=last_words)
+        except CellExecutionError as error:
+            failure = f"the cell above failed with {error.ename}"
+        except CellTimeoutError as error:
+            failure = str(error).strip()
+        except DeadKernelError as error:
+            last_words.seek(0)
+            failure = f"{str(error).strip()}\n{last_words.read()}".strip()
 
     folder.mkdir(parents=True, exist_ok=True)
     html_path = folder / notebook_path.with_suffix(".html").name
