@@ -124,7 +124,7 @@ def test_a_server_that_stops_before_it_takes_a_command(sshd: StartSshd, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Link, "began", stop)
-        row = row_of(host, sleep, connect_timeout=0.4)
+        row = row_of(host, sleep, connect_timeout=2)
     assert row.status == "unknown"
     assert str(row.error).endswith("(no answer); it may have run")
     stopped = sessions(fleet)
