@@ -62,8 +62,7 @@ class Picture:
         if self.is_run:
             self.progress = _progress_of(begun.name, _steps(look.accounts), with_cells=True)
         else:
-            called = f"transaction {begun.name or ''}".strip()
-            self.progress = Progress(begun.name, called if self.is_transaction else begun.name or begun.kind)
+            self.progress = Progress(begun.name, begun.called if self.is_transaction else begun.name or begun.kind)
         self._runs: dict[int, Progress] = {}
         self._inner: dict[int, list[Part]] = {}
         self.take(look)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from opskit.results import HostResult
+    from opskit.results import HostResult, Results
 
 OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, INCOMPLETE = range(6)
 CANCELLED: Final = 130
@@ -25,6 +25,14 @@ def complain(error: BaseException) -> None:
     said = text.partition("\n")[0] if hasattr(error, "results") else text
     for line in [said, *getattr(error, "__notes__", ())]:
         write(f"opskit: {terminal(line)}", sys.stderr)
+
+
+def code_of(rows: Results) -> int:
+    """The exit code of rows where nothing else decides it."""
+    fates = {row.status for row in rows if row.bad}
+    if fates == {"unreachable"}:
+        return UNREACHABLE
+    return FAILED if fates else OK
 
 
 def print_document(rows: Iterable[object], error: BaseException | None = None, **more: object) -> bool:

@@ -13,7 +13,7 @@ from opskit.cli.answers import (
     INCOMPLETE,
     OK,
     ROLLED_BACK,
-    UNREACHABLE,
+    code_of,
     complain,
     json_row,
     print_document,
@@ -98,7 +98,4 @@ def _exit_code(rows: Results, state: str, raised: BaseException | None) -> int:
         return STILL_RUNNING if isinstance(raised, TimeoutExceeded) else CANCELLED
     if state in _UNDONE:
         return _UNDONE[state]
-    fates = {row.status for row in rows if row.bad}
-    if fates == {"unreachable"}:
-        return UNREACHABLE
-    return OK if state in _GOOD and not fates else FAILED
+    return code_of(rows) or (OK if state in _GOOD else FAILED)

@@ -13,7 +13,7 @@ from opskit.cli.answers import (
     INCOMPLETE,
     OK,
     ROLLED_BACK,
-    UNREACHABLE,
+    code_of,
     complain,
     json_row,
     print_document,
@@ -136,10 +136,8 @@ def _exit_code(outcome: Results | Plan, raised: BaseException | None) -> int:
         return ROLLED_BACK if raised.rolled_back else INCOMPLETE
     if isinstance(raised, (Cancelled, KeyboardInterrupt)):
         return CANCELLED
-    fates = {row.status for row in outcome if row.bad} if isinstance(outcome, Results) else set()
-    if fates == {"unreachable"}:
-        return UNREACHABLE
-    return FAILED if fates or raised is not None else OK
+    code = code_of(outcome) if isinstance(outcome, Results) else OK
+    return code or (OK if raised is None else FAILED)
 
 
 def _print_json(outcome: Results | Plan, error: BaseException | None) -> bool:

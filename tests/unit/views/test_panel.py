@@ -432,6 +432,11 @@ def test_a_rollback_shows_how_far_it_is_of_all() -> None:
 
     run = Run().end("ok", "ok", "ok")
     run.undo = undo
+    shows_how_far(run, goes_on)
+
+
+def shows_how_far(run: Run, goes_on: threading.Event) -> None:
+    """Press Rollback after the end of a run, and see its first undo until that may go on."""
     view = painted(run)
     view.close()
     press(view, "Rollback")
@@ -834,13 +839,7 @@ def test_a_rollback_looks_at_what_nobody_tells_of() -> None:
 
     run = Run(cancel=None, look=look).end("ok", "ok", "ok")
     run.undo = undo
-    view = painted(run)
-    view.close()
-    press(view, "Rollback")
-    buttons(view)["Yes, roll back"].click()
-    until(lambda: "rolling back1 running, 2 left" in text(view))
-    goes_on.set()
-    settled(view, set())
+    shows_how_far(run, goes_on)
 
 
 def test_what_a_rollback_came_to_stays_when_the_end_is_learned_late() -> None:
